@@ -1,0 +1,174 @@
+"""Writes captures: the generator, the tracker and every importer go through this one door."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+
+from realhead.capture.camera import Camera
+from realhead.capture.capture import Frame
+from realhead.errors import CaptureError
+
+if TYPE_CHECKING:
+    from realhead.head.model import Head
+
+NUM_SHAPE, NUM_EXPRESSION = 300, 100  # VHAP's file layout pads to FLAME's counts; padding with zeros is exact
+FRONTAL_CAMERA = 8
+
+
+class CaptureWriter:
+    """Writes one capture folder in VHAP's export layout; `realhead.json`, written last, marks it complete.
+
+    Args:
+        folder: Where to write. An unfinished capture there is written over, a finished one is refused.
+        head: The head that the parameters belong to.
+        cameras: All cameras, in index order; their `name` must be the two-digit index.
+        person: The person's name.
+        sequence: The sequence's name.
+        tracking: Noise level of the parameters: exact, studio, wild or photo.
+        source: How the capture was made (generator, version, seed ...), stored in realhead.json.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        head: Head,
+        cameras: list[Camera],
+        *,
+        person: str,
+        sequence: str,
+        tracking: str = "exact",
+        source: dict | None = None,
+    ):
+        """Makes the folders."""
+        self.folder, self.head, self.cameras = Path(folder), head, list(cameras)
+        if (self.folder / "realhead.json").exists():
+            raise CaptureError(f"{self.folder} holds a finished capture: choose another folder or remove it first.")
+        self.info = {
+            "format": 1,
+            "head": {"name": head.name, "hash": head.hash, "edition": head.edition},
+            "num_shape": head.num_shape,
+            "num_expression": head.num_expression,
+            "units": "metres",
+            "background": [1.0, 1.0, 1.0],
+            "person": person,
+            "sequence": sequence,
+            "tracking": tracking,
+            "source": source or {},
+        }
+        self._frames: dict[int, Frame] = {}
+        self._entries: dict[tuple[int, int], dict] = {}
+        for name in ("images", "fg_masks", "flame_param"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+
+    def add(self, frame: Frame, camera: Camera, image: np.ndarray, mask: np.ndarray) -> None:
+        """Adds one picture.
+
+        Args:
+            frame: Tracked parameters of the timestep.
+            camera: The camera that saw it (one of `cameras`, or a per-frame camera with one of their names).
+            image: uint8 [H, W, 3], composited on white.
+            mask: uint8 [H, W], straight alpha.
+        """
+        stem = f"{frame.timestep:05d}_{int(camera.name):02d}.png"
+        Image.fromarray(image).save(self.folder / "images" / stem, compress_level=1)
+        Image.fromarray(mask).save(self.folder / "fg_masks" / stem, compress_level=1)
+        if frame.timestep not in self._frames:
+            self._frames[frame.timestep] = frame
+            np.savez(self.folder / "flame_param" / f"{frame.timestep:05d}.npz", **_parameters(frame))
+        self._entries[frame.timestep, int(camera.name)] = _entry(frame.timestep, camera, stem)
+
+    def close(self) -> Path:
+        """Writes the JSON files and returns the folder."""
+        if not self._entries:
+            raise CaptureError(f"{self.folder}: nothing was added to this capture.")
+        first = min(self._frames.values(), key=lambda f: f.timestep)
+        canonical = _parameters(first)
+        for key in ("translation", "rotation", "neck_pose", "jaw_pose", "eyes_pose", "expr"):
+            canonical[key] = np.zeros_like(canonical[key])
+        canonical["jaw_pose"][0, 0] = 0.3
+        np.savez(self.folder / "canonical_flame_param.npz", **canonical)
+        keys = sorted(self._entries)
+        write_json(self.folder / "transforms.json", self._transforms(keys))
+        for split, chosen in self._split(keys).items():
+            write_json(self.folder / f"transforms_{split}.json", self._transforms(chosen))
+        write_json(self.folder / "realhead.json", self.info)
+        return self.folder
+
+    def _split(self, keys: list[tuple[int, int]]) -> dict[str, list]:
+        """VHAP's split: the first 70 % of the timesteps train, but the frontal camera validates; the rest tests."""
+        timesteps = sorted({t for t, _ in keys})
+        trained = set(timesteps[: max(1, math.floor(0.7 * len(timesteps)))])
+        held_out = FRONTAL_CAMERA if len(self.cameras) > 1 else None
+        return {
+            "train": [k for k in keys if k[0] in trained and k[1] != held_out],
+            "val": [k for k in keys if k[0] in trained and k[1] == held_out],
+            "test": [k for k in keys if k[0] not in trained],
+        }
+
+    def _transforms(self, keys: list[tuple[int, int]]) -> dict:
+        frames = [self._entries[k] for k in keys]
+        last = frames[-1] if frames else {}
+        shared = ("cx", "cy", "fl_x", "fl_y", "h", "w", "camera_angle_x", "camera_angle_y")
+        return {
+            **{k: last[k] for k in shared if k in last},
+            "timestep_indices": sorted({t for t, _ in keys}),
+            "camera_indices": sorted({c for _, c in keys}),
+            "frames": frames,
+        }
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Writes a JSON file in one step, so that a reader never sees half of it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _parameters(frame: Frame) -> dict[str, np.ndarray]:
+    shape, expression = np.zeros(NUM_SHAPE, np.float32), np.zeros((1, NUM_EXPRESSION), np.float32)
+    shape[: len(frame.shape)] = frame.shape
+    expression[0, : len(frame.expression)] = frame.expression
+    pose = frame.pose.numpy().astype(np.float32)
+    values = {
+        "translation": frame.translation.numpy().astype(np.float32)[None],
+        "rotation": pose[0:1],
+        "neck_pose": pose[1:2],
+        "jaw_pose": pose[2:3],
+        "eyes_pose": pose[3:5].reshape(1, 6),
+        "shape": shape,
+        "expr": expression,
+    }
+    return values if frame.eyelids is None else values | {"eyelids": frame.eyelids.numpy()[None]}
+
+
+def _entry(timestep: int, camera: Camera, stem: str) -> dict:
+    world_from_cam = torch.linalg.inv(camera.cam_from_world.double())
+    opengl = world_from_cam * torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)
+    fx, fy, cx, cy = (float(camera.K[i, j]) for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    return {
+        "timestep_index": timestep,
+        "timestep_index_original": timestep,
+        "timestep_id": f"{timestep:05d}",
+        "camera_index": int(camera.name),
+        "camera_id": camera.name,
+        "cx": cx,
+        "cy": camera.height - cy,  # VHAP stores it flipped
+        "fl_x": fx,
+        "fl_y": fy,
+        "h": camera.height,
+        "w": camera.width,
+        "camera_angle_x": 2 * math.atan(camera.width / (2 * fx)),
+        "camera_angle_y": 2 * math.atan(camera.height / (2 * fy)),
+        "transform_matrix": opengl.tolist(),
+        "file_path": f"images/{stem}",
+        "fg_mask_path": f"fg_masks/{stem}",
+        "flame_param_path": f"flame_param/{timestep:05d}.npz",
+    }
