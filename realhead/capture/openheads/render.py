@@ -1,0 +1,223 @@
+"""The generator's renderer: a lit scene and a camera give a picture on white and its mask.
+
+`light_scene` does the work that all cameras of a timestep share (normals, shadows, surroundings), `render` the rest.
+Everything runs on one core without the GIL; several pictures at a time come from several processes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from realhead.capture.openheads.lighting import Lighting
+from realhead.capture.openheads.occlusion import reach
+from realhead.capture.openheads.rasterize import draw_ribbons, draw_triangles, project
+from realhead.capture.openheads.shading import shade_strands, shade_surface
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What a person's triangles look like; fixed over all timesteps.
+
+    faces int32 [F, 3]; corner_texels float32 [F, 3, 2]; material_of_face int32 [F]; materials float32 [P, 9] (columns
+    in `shading.py`); texture float32 [H, W, 7] (linear albedo, bump normal, specular strength).
+    """
+
+    faces: np.ndarray
+    corner_texels: np.ndarray
+    material_of_face: np.ndarray
+    materials: np.ndarray
+    texture: np.ndarray
+
+
+@dataclass(frozen=True)
+class Strands:
+    """Hair at one timestep: points [M, 3] in the world, colors [M, 3] linear, widths [M] metres, starts int32 [S + 1]."""
+
+    points: np.ndarray
+    colors: np.ndarray
+    widths: np.ndarray
+    starts: np.ndarray
+    gloss: float = 0.5
+
+
+@dataclass(frozen=True)
+class LitScene:
+    """Everything `render` needs besides a camera."""
+
+    surface: Surface
+    vertices: np.ndarray
+    normals: np.ndarray
+    ambient: np.ndarray
+    shadow: np.ndarray
+    strands: Strands
+    strand_tangents: np.ndarray
+    strand_ambient: np.ndarray
+    strand_shadow: np.ndarray
+    detail_rotation: np.ndarray
+    lighting: Lighting
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def vertex_normals(vertices, faces):
+    """Area-weighted unit normals, float32 [V, 3]."""
+    out = np.zeros(vertices.shape, np.float32)
+    for f in range(faces.shape[0]):
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        ux, uy, uz = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
+        vx, vy, vz = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
+        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        for i in (a, b, c):
+            out[i, 0] += nx
+            out[i, 1] += ny
+            out[i, 2] += nz
+    for i in range(out.shape[0]):
+        length = np.sqrt(out[i, 0] ** 2 + out[i, 1] ** 2 + out[i, 2] ** 2) + np.float32(1e-20)
+        for k in range(3):
+            out[i, k] /= length
+    return out
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _strand_tangents(points, starts, widths):
+    """Unit directions [M, 3] and the area that each point stands for [M]."""
+    tangents = np.zeros(points.shape, np.float32)
+    area = np.zeros(points.shape[0], np.float32)
+    for s in range(starts.shape[0] - 1):
+        for i in range(starts[s], starts[s + 1]):
+            a, b = max(i - 1, starts[s]), min(i + 1, starts[s + 1] - 1)
+            dx, dy, dz = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
+            length = np.sqrt(dx * dx + dy * dy + dz * dz) + np.float32(1e-12)
+            tangents[i, 0], tangents[i, 1], tangents[i, 2] = dx / length, dy / length, dz / length
+            area[i] = length * np.float32(0.5) * widths[i]
+    return tangents, area
+
+
+def light_scene(
+    surface: Surface, vertices: np.ndarray, strands: Strands, lighting: Lighting, detail_rotation: np.ndarray,
+    blockers: np.ndarray | None = None,
+) -> LitScene:  # fmt: skip
+    """Computes what all cameras of a timestep share.
+
+    Args:
+        surface: The person's surface.
+        vertices: World positions, float32 [V, 3].
+        strands: Hair at this timestep.
+        lighting: Lamps and surroundings.
+        detail_rotation: Rotation from template axes to the world, for the bump normals [3, 3].
+        blockers: Triangles that throw shadows (default: all), int32 [F', 3].
+    """
+    vertices = np.ascontiguousarray(vertices, np.float32)
+    normals = vertex_normals(vertices, surface.faces)
+    tangents, area = _strand_tangents(strands.points, strands.starts, strands.widths)
+    blockers = surface.faces if blockers is None else blockers
+    # One strand in three stands for all of them in the surroundings' maps.
+    sparse = np.arange(0, len(strands.points), 3)
+    ambient = np.zeros((len(vertices), 3), np.float32)
+    thin = np.zeros(len(sparse), np.float32)
+    share = np.float32(4.0 / len(lighting.around))
+    for direction, radiance in zip(lighting.around, lighting.radiance, strict=True):
+        seen, seen_hair = reach(
+            vertices, normals, blockers, strands.points[sparse], area[sparse] * 3, direction, 96, 1, 0.7
+        )
+        cosine = np.clip(normals @ direction * 0.85 + 0.15, 0, 1)
+        ambient += (seen * cosine * share)[:, None] * radiance
+        thin += seen_hair * (share / 4)
+    strand_ambient = np.repeat(thin, 3)[: len(strands.points)] if len(sparse) else np.zeros(0, np.float32)
+    shadow = np.empty((len(vertices), len(lighting.directions)), np.float32)
+    strand_shadow = np.empty((len(strands.points), len(lighting.directions)), np.float32)
+    for k, direction in enumerate(lighting.directions):
+        shadow[:, k], strand_shadow[:, k] = reach(
+            vertices, normals, blockers, strands.points, area, direction, 160, int(lighting.softness[k]), 0.8
+        )
+    return LitScene(
+        surface, vertices, normals, ambient, shadow, strands, tangents, strand_ambient, strand_shadow,
+        np.ascontiguousarray(detail_rotation, np.float32), lighting,
+    )  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
+def _resolve(image, index, factor, exposure, table, picture, mask):
+    """Averages sub-pixels, encodes as sRGB and lays the result on white; mask is the covered share."""
+    height, width = mask.shape
+    last = table.shape[0] - 1
+    for y in range(height):
+        for x in range(width):
+            covered = 0
+            red, green, blue = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+            for j in range(y * factor, (y + 1) * factor):
+                for i in range(x * factor, (x + 1) * factor):
+                    if index[j, i] != -1:
+                        covered += 1
+                        # A lamp's mirror image must not outweigh its neighbours: each sub-pixel is limited first.
+                        red += min(image[j, i, 0] * exposure, np.float32(2.0))
+                        green += min(image[j, i, 1] * exposure, np.float32(2.0))
+                        blue += min(image[j, i, 2] * exposure, np.float32(2.0))
+            if covered == 0:
+                picture[y, x, 0], picture[y, x, 1], picture[y, x, 2], mask[y, x] = 255, 255, 255, 0
+                continue
+            alpha = np.float32(covered) / np.float32(factor * factor)
+            mask[y, x] = np.uint8(alpha * 255 + np.float32(0.5))
+            share = np.float32(last) / np.float32(covered) * np.float32(0.5)
+            for c, value in enumerate((red, green, blue)):
+                code = table[min(int(value * share), last)]
+                picture[y, x, c] = np.uint8(code * alpha + 255 * (1 - alpha) + np.float32(0.5))
+
+
+def _tone_table(size: int = 8192) -> np.ndarray:
+    """sRGB codes (0..255, float32) of linear values 0..2, with a soft shoulder above 0.75."""
+    linear = np.linspace(0, 2, size)
+    knee = 0.75
+    soft = knee + (1 - knee) * (1 - np.exp(-(linear - knee) / (1 - knee)))
+    linear = np.where(linear > knee, soft, linear)
+    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return (encoded * 255).astype(np.float32)
+
+
+_TABLE = _tone_table()
+
+
+def render(
+    scene: LitScene, K: np.ndarray, cam_from_world: np.ndarray, width: int, height: int, supersampling: int = 2
+) -> tuple[np.ndarray, np.ndarray]:
+    """Renders one picture.
+
+    Args:
+        scene: A lit scene.
+        K: Intrinsics in pixels [3, 3].
+        cam_from_world: Camera axes as OpenCV [4, 4].
+        width, height: Picture size in pixels.
+        supersampling: Sub-pixels along each side of a pixel.
+
+    Returns:
+        Picture on white, uint8 [H, W, 3], and mask, uint8 [H, W].
+    """
+    K, cam_from_world = np.asarray(K, np.float32), np.asarray(cam_from_world, np.float32)
+    factor = np.float32(supersampling)
+    surface, strands, lighting = scene.surface, scene.strands, scene.lighting
+    depth = np.full((height * supersampling, width * supersampling), np.inf, np.float32)
+    index = np.full(depth.shape, -1, np.int32)
+    image = np.zeros((*depth.shape, 3), np.float32)
+    eye = (-cam_from_world[:3, :3].T @ cam_from_world[:3, 3]).astype(np.float32)
+    points = np.empty_like(scene.vertices)
+    project(scene.vertices, K, cam_from_world, factor, points)
+    draw_triangles(points, surface.faces, depth, index)
+    if len(strands.points):
+        on_screen, lit = np.empty_like(strands.points), np.empty_like(strands.points)
+        project(strands.points, K, cam_from_world, factor, on_screen)
+        surroundings = lighting.radiance.mean(0).astype(np.float32)
+        shade_strands(
+            strands.points, scene.strand_tangents, strands.colors, scene.strand_ambient, scene.strand_shadow,
+            np.float32(strands.gloss), eye, lighting.directions, lighting.colors, surroundings, lit,
+        )  # fmt: skip
+        draw_ribbons(on_screen, lit, strands.widths, strands.starts, K[0, 0] * factor, depth, index, image)
+    shade_surface(
+        index, points, surface.faces, scene.vertices, scene.normals, scene.ambient, scene.shadow,
+        surface.corner_texels, surface.material_of_face, surface.materials, surface.texture, scene.detail_rotation,
+        eye, lighting.directions, lighting.colors, lighting.gloss, image,
+    )  # fmt: skip
+    picture, mask = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.uint8)
+    _resolve(image, index, supersampling, np.float32(lighting.exposure), _TABLE, picture, mask)
+    return picture, mask
