@@ -33,7 +33,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@[ -x $(PY) ] || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo 'The environment could not be made: Python needs its venv module (on Debian and Ubuntu: apt install python3-venv).' >&2; exit 2; }
 	@echo 'Installing the packages of requirements.lock ...'
-	$(PY) -m pip install --disable-pip-version-check --progress-bar off -r requirements.lock
+	$(PY) -m pip install --disable-pip-version-check -r requirements.lock
 	$(PY) -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	$(PY) -m realhead doctor --fetch --compile
 	@rm -f $(VENV)/.realhead-* && touch $@

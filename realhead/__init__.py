@@ -22,7 +22,7 @@ _HOMES = {
     "RealheadError": "realhead.errors",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = ["__version__", *_HOMES]  # noqa: PLE0604  the keys are strings
 
 
 def __getattr__(name: str) -> object:
