@@ -310,7 +310,9 @@ def _entry(folder: Path, entry: dict, index: int) -> dict:
         ) from error
     finite = all(math.isfinite(v) for v in (fx, fy, cx, cy)) and bool(opengl.isfinite().all())
     if opengl.shape != (4, 4) or not finite or not 0 < width <= 16384 or not 0 < height <= 16384:
-        raise CaptureError(f"{folder / 'transforms.json'}, frame {index}: the camera is not a finite 4x4 pose with a size.")
+        raise CaptureError(
+            f"{folder / 'transforms.json'}, frame {index}: the camera is not a finite 4x4 pose with a size."
+        )
     world_from_cam = opengl * torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)  # OpenGL -> OpenCV axes
     K = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float32)
     camera = Camera(K, torch.linalg.inv(world_from_cam).float(), width, height, _camera_name(entry))

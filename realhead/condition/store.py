@@ -1,0 +1,138 @@
+"""Conditioning of a capture, made once and kept beside it: two identity textures and a mouth map a timestep."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from realhead.capture.capture import Capture, View
+from realhead.condition.mouth import MOUTH_CHANNELS, mouth_map, mouth_texels
+from realhead.condition.texture import identity_texture
+from realhead.errors import RealheadError
+from realhead.head.uv import UVMap
+
+VERSION = 1
+"""Counts changes of what the maps mean; part of every checkpoint's conditioning hash."""
+
+_log = logging.getLogger(__name__)
+
+
+def conditioning_hash(kind: str) -> str:
+    """Names the meaning of the conditioning maps; a checkpoint is refused where it differs."""
+    return hashlib.sha256(f"conditioning {VERSION} {kind}".encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """The conditioning maps of one capture.
+
+    Attributes:
+        uv_map: Their layout.
+        kind: What the mouth maps store.
+        textures: Identity texture of one and of three views on the covered texels, [2, N, 3].
+        timesteps: Timesteps with a mouth map.
+        mouths: Mouth maps on the mouth's texels, [T, M, C].
+    """
+
+    uv_map: UVMap
+    kind: str
+    textures: Float[Tensor, "2 n 3"]
+    timesteps: tuple[int, ...]
+    mouths: Float[Tensor, "t m c"]
+
+    def texture(self, three_views: bool) -> Float[Tensor, "3 r r"]:
+        """Identity texture of the neutral frame, from the frontal view alone or with both sides."""
+        return self.uv_map.scatter(self.textures[int(three_views)].float())
+
+    def mouth(self, timestep: int) -> Float[Tensor, "c r r"]:
+        """Mouth map of a timestep, from its frontal picture."""
+        values = torch.zeros(len(self.uv_map.index), MOUTH_CHANNELS[self.kind])
+        if values.shape[1]:
+            values[mouth_texels(self.uv_map, self.kind)] = self.mouths[self.timesteps.index(timestep)].float()
+        return self.uv_map.scatter(values)
+
+
+def driving_view(capture: Capture, timestep: int) -> View:
+    """The frontal picture of a timestep: the only one that a mouth map may come from."""
+    return capture.view(timestep, capture.frontal_camera(capture.frame(timestep)))
+
+
+def neutral_views(capture: Capture) -> list[View]:
+    """Frontal, left and right picture of the neutral frame (cameras that coincide are named once)."""
+    frame = capture.neutral
+    names = dict.fromkeys([capture.frontal_camera(frame), *capture.side_cameras(frame)])
+    return [capture.view(frame.timestep, name) for name in names]
+
+
+def view_mouth_map(view: View, uv_map: UVMap, head, kind: str) -> Float[Tensor, "c r r"]:
+    """Mouth map of a frontal or driving picture."""
+    vertices = head(**view.frame.parameters())[0]
+    return mouth_map(view.image(), vertices, view.camera, uv_map, kind)
+
+
+def conditioning(capture: Capture, uv_map: UVMap, kind: str = "gradient") -> Conditioning:
+    """Reads the conditioning of a capture, or makes it and keeps it in `<capture>/conditioning/`.
+
+    The file's name holds a hash of all inputs, so a changed picture, parameter or layout makes a new one.
+    """
+    path = capture.folder / "conditioning" / f"{_key(capture, uv_map, kind)}.npz"
+    if path.exists():
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                arrays = {k: torch.from_numpy(data[k]) for k in ("textures", "mouths")}
+                return Conditioning(uv_map, kind, timesteps=tuple(data["timesteps"].tolist()), **arrays)
+        except (OSError, ValueError, KeyError):
+            _log.warning("%s is damaged and is made again", path)
+    made = _make(capture, uv_map, kind)
+    try:
+        path.parent.mkdir(exist_ok=True)
+        temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+        arrays = {
+            "textures": made.textures.numpy(),
+            "mouths": made.mouths.numpy(),
+            "timesteps": np.array(made.timesteps),
+        }
+        np.savez(temporary, **arrays)
+        os.replace(temporary, path)
+    except OSError as error:  # a read-only data set still works, only slower
+        _log.warning("conditioning of %s is not kept: %s", capture.folder, error)
+    return made
+
+
+@torch.no_grad()
+def _make(capture: Capture, uv_map: UVMap, kind: str) -> Conditioning:
+    views = neutral_views(capture)
+    textures = [uv_map.gather(identity_texture(capture.head, uv_map, v)) for v in (views[:1], views)]
+    inside = mouth_texels(uv_map, kind)
+    timesteps, mouths = [], []
+    for timestep in capture.timesteps:
+        try:
+            full = view_mouth_map(driving_view(capture, timestep), uv_map, capture.head, kind)
+        except RealheadError as error:  # one broken picture does not stop the rest
+            _log.warning("skipped timestep %d of %s: %s", timestep, capture.folder, error)
+            continue
+        timesteps.append(timestep)
+        mouths.append(uv_map.gather(full)[inside].half())
+    empty = torch.zeros(0, int(inside.sum()), MOUTH_CHANNELS[kind], dtype=torch.float16)
+    stacked = torch.stack(mouths) if mouths else empty
+    return Conditioning(uv_map, kind, torch.stack(textures).half(), tuple(timesteps), stacked)
+
+
+def _key(capture: Capture, uv_map: UVMap, kind: str) -> str:
+    digest = hashlib.sha256(f"{VERSION} {kind} {uv_map.hash} {uv_map.resolution} {capture.head.hash}".encode())
+    inputs: list[Path] = [capture.folder / "transforms.json"]
+    inputs += [driving_view(capture, t).image_path for t in capture.timesteps]
+    inputs += [view.image_path for view in neutral_views(capture)]
+    inputs += sorted((capture.folder / "flame_param").glob("*.npz"))
+    for path in inputs:
+        stat = path.stat() if path.exists() else None
+        digest.update(f"{path.name} {stat and (stat.st_size, stat.st_mtime_ns)}".encode())
+    return digest.hexdigest()[:16]

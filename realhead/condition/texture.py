@@ -1,0 +1,76 @@
+"""Identity textures: the neutral pictures of a person, unprojected into UV space (paper IV-A).
+
+One frontal picture gives a partial map, three pictures (front, left, right) a fuller one. A texel takes a picture's
+colour where the tracked mesh faces that camera and nothing of the mesh is nearer; the mouth is masked out, since its
+looks come from the mouth map. Unseen texels are zero.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from realhead.capture.camera import Camera
+from realhead.capture.capture import View
+from realhead.condition.mouth import mouth_texels, sample_image
+from realhead.head.model import Head
+from realhead.head.raster import rasterize_triangles
+from realhead.head.uv import UVMap
+
+DEPTH_TOLERANCE = 0.006  # metres: the mesh is this much thinner or thicker than the person (ours)
+GRAZING_COSINE = 0.15  # beyond about 81 degrees a pixel smears over many texels (ours)
+
+
+def identity_texture(head: Head, uv_map: UVMap, views: list[View]) -> Float[Tensor, "3 r r"]:
+    """Unprojects one or more pictures.
+
+    Args:
+        head: The head that the views were tracked with.
+        uv_map: UV layout and resolution.
+        views: Neutral pictures; the first is the frontal one.
+
+    Returns:
+        Colours in [-1, 1]; 0 where no picture sees the texel, outside of the layout, and in the mouth.
+    """
+    colour = torch.zeros(len(uv_map.index), 3)
+    total = torch.full((len(uv_map.index), 1), 1e-8)
+    for view in views:
+        vertices = head(**view.frame.parameters())[0].detach()
+        weight = texel_visibility(head, uv_map, vertices, view.camera)[:, None]
+        xy, _ = view.camera.project(uv_map.interpolate(vertices))
+        inside = sample_image(view.mask()[..., None], xy)
+        weight = weight * (inside > 0.5)
+        colour += weight * (sample_image(view.image(), xy) * 2 - 1)
+        total += weight
+    colour /= total
+    colour[mouth_texels(uv_map)] = 0.0
+    return uv_map.scatter(colour)
+
+
+def texel_visibility(head: Head, uv_map: UVMap, vertices: Float[Tensor, "v 3"], camera: Camera) -> Float[Tensor, "n"]:
+    """How well a camera sees every covered texel.
+
+    Returns:
+        Squared cosine between surface normal and viewing direction, zero where hidden or nearly grazing; squared so
+        that three views blend in favour of the one that looks straight on.
+    """
+    points = uv_map.interpolate(vertices)
+    towards_camera = torch.nn.functional.normalize(camera.centre - points, dim=-1)
+    cosine = (face_normals(vertices, head.faces)[uv_map.face] * towards_camera).sum(-1)
+    xy, depth = camera.project(vertices)
+    screen = torch.cat([xy, depth[:, None]], -1).numpy().astype(np.float32)
+    _, _, nearest = rasterize_triangles(screen, head.faces.numpy(), camera.width, camera.height, perspective=True)
+    xy, depth = camera.project(points)
+    column = xy[:, 0].floor().long().clamp(0, camera.width - 1)
+    row = xy[:, 1].floor().long().clamp(0, camera.height - 1)
+    on_screen = (xy >= 0).all(-1) & (xy[:, 0] < camera.width) & (xy[:, 1] < camera.height) & (depth > 0)
+    seen = on_screen & (depth <= torch.from_numpy(nearest)[row, column] + DEPTH_TOLERANCE)
+    return torch.where(seen & (cosine > GRAZING_COSINE), cosine.square(), 0.0)
+
+
+def face_normals(vertices: Float[Tensor, "v 3"], faces: Tensor) -> Float[Tensor, "f 3"]:
+    """Unit outward normals of triangles wound counter-clockwise."""
+    a, b, c = vertices[faces].unbind(1)
+    return torch.nn.functional.normalize(torch.linalg.cross(b - a, c - a), dim=-1)

@@ -1,0 +1,132 @@
+"""The prior over human heads (paper IV-A, Figure 2): two encoders and one decoder emit a UV map of 3D Gaussians.
+
+    identity texture ----> identity encoder ---\
+                                                >-- decoder --> 59 channels a texel --> Gaussians --> skinning
+    expression map + ----> expression encoder -/
+    mouth map
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from realhead.condition.expression import expression_map
+from realhead.condition.mouth import MOUTH_CHANNELS
+from realhead.config import PriorConfig
+from realhead.head.model import Head
+from realhead.model.layers import ConvBlock, DecoderBlock, EqualConv, EqualLinear, activate
+from realhead.model.primitives import NUM_CHANNELS, Primitives, decode_primitives
+
+FeatureMaps = list[Float[Tensor, "b c h w"]]
+"""Six feature maps of an encoder, full resolution first."""
+
+
+class Encoder(nn.Module):
+    """Six convolutional blocks that give six feature maps, channels growing as resolution falls (supplement A)."""
+
+    def __init__(self, inputs: int, channels: tuple[int, ...]):
+        """The first block keeps the resolution, the others halve it (ours: 128 texels give maps of 128 ... 4)."""
+        super().__init__()
+        sizes = (inputs, *channels)
+        self.blocks = nn.ModuleList(
+            ConvBlock(a, b, i > 0) for i, (a, b) in enumerate(zip(sizes, channels, strict=False))
+        )
+
+    def forward(self, x: Float[Tensor, "b c r r"]) -> FeatureMaps:
+        """Encodes a map."""
+        maps = []
+        for block in self.blocks:
+            x = block(x)
+            maps.append(x)
+        return maps
+
+
+class Decoder(nn.Module):
+    """Up-sampling blocks with modulated convolutions; every level takes both encoders' maps as skips (supplement A)."""
+
+    def __init__(self, config: PriorConfig):
+        """Coarse levels, which are cheap, have two styled convolutions; the two finest have one (ours)."""
+        super().__init__()
+        deepest = config.encoder_channels[-1]
+        self.style = nn.ModuleList(
+            [EqualLinear(deepest, config.style_dim), EqualLinear(config.style_dim, config.style_dim)]
+        )
+        blocks = []
+        for level, outputs in enumerate(config.decoder_channels):
+            below = config.decoder_channels[level + 1] if level + 1 < config.num_levels else 0
+            skips = 2 * config.encoder_channels[level]
+            blocks.append(DecoderBlock(below + skips, outputs, config.style_dim, convs=1 if level < 2 else 2))
+        self.blocks = nn.ModuleList(blocks)
+        self.last = EqualConv(config.decoder_channels[0], NUM_CHANNELS, 1, zero_init=True)
+
+    def forward(self, identity: FeatureMaps, expression: FeatureMaps, last: nn.Module | None = None) -> Tensor:
+        """Decodes two hierarchies into a map of raw primitives [B, 59, R, R].
+
+        Args:
+            identity: Maps of the identity encoder (or the ones that enrollment has found).
+            expression: Maps of the expression encoder.
+            last: Replaces the last layer (enrollment tunes a copy of it).
+        """
+        style = identity[-1].mean((2, 3))  # the paper names no style input: ours is the pooled deepest identity map
+        for layer in self.style:
+            style = activate(layer(style))
+        x = None
+        for block, id_map, ex_map in reversed(list(zip(self.blocks, identity, expression, strict=True))):
+            skips = [id_map.expand(len(ex_map), -1, -1, -1), ex_map.expand(len(id_map), -1, -1, -1)]
+            if x is not None:
+                skips.insert(0, F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
+            x = block(torch.cat(skips, 1), style)
+        return (last or self.last)(x)
+
+
+class Prior(nn.Module):
+    """The whole prior, bound to one head and one UV layout."""
+
+    def __init__(self, head: Head, config: PriorConfig):
+        """An untrained prior already renders the template head in grey, since its last layer starts at zero."""
+        super().__init__()
+        self.head, self.config = head, config
+        self.uv_map = head.uv_map(config.resolution)
+        expression_inputs = 3 + MOUTH_CHANNELS[config.mouth]
+        self.identity_encoder = Encoder(3, config.encoder_channels)
+        self.expression_encoder = Encoder(expression_inputs, config.encoder_channels)
+        self.decoder = Decoder(config)
+
+    def forward(
+        self,
+        texture: Float[Tensor, "b 3 r r"],
+        expression: Float[Tensor, "b e"],
+        pose: Float[Tensor, "b 5 3"],
+        mouth: Float[Tensor, "b m r r"] | None = None,
+        eyelids: Float[Tensor, "b 2"] | None = None,
+    ) -> Primitives:
+        """Figure 2 up to the primitives.
+
+        Args:
+            texture: Identity texture, [-1, 1].
+            expression: Expression coefficients of the driving frame.
+            pose: Pose of the driving frame; only the jaw enters the expression map.
+            mouth: Mouth map of the driving frame; None is a map of zeros.
+            eyelids: Eyelids of the driving frame.
+        """
+        identity = self.identity_encoder(texture)
+        return self.decode(identity, self.encode_expression(expression, pose, mouth, eyelids))
+
+    def encode_expression(
+        self, expression: Tensor, pose: Tensor, mouth: Tensor | None = None, eyelids: Tensor | None = None
+    ) -> FeatureMaps:
+        """Expression map and mouth map through the expression encoder."""
+        offsets = expression_map(self.head, self.uv_map, expression, pose, eyelids)
+        if not self.config.expression_input:  # Table V: blendshapes and skinning alone move the face
+            offsets = torch.zeros_like(offsets)
+        channels = MOUTH_CHANNELS[self.config.mouth]
+        if mouth is None or channels == 0:
+            mouth = offsets.new_zeros(len(offsets), channels, *offsets.shape[2:])
+        return self.expression_encoder(torch.cat([offsets, mouth], 1))
+
+    def decode(self, identity: FeatureMaps, expression: FeatureMaps, last: nn.Module | None = None) -> Primitives:
+        """Feature maps to Gaussian primitives on the covered texels, in canonical space."""
+        return decode_primitives(self.decoder(identity, expression, last), self.uv_map)
