@@ -1,0 +1,53 @@
+"""The two backends that are not ours to compile: plain torch, and gsplat on CUDA."""
+
+from __future__ import annotations
+
+import torch
+
+from realhead.splatting.reference import rasterize
+from realhead.splatting.scene import Scene, check_values
+
+
+def draw_with_torch(scene: Scene):
+    """Draws camera by camera with the plain torch twin."""
+    check_values(scene)
+    images, alphas, projected = [], [], []
+    for camera in range(len(scene.viewmats)):
+        image, alpha, splats = rasterize(scene, camera)
+        images.append(image)
+        alphas.append(alpha)
+        projected.append(splats)
+    image, alpha = expected_depth(scene, torch.stack(images), torch.stack(alphas))
+    visible = torch.stack([splats.visible for splats in projected]).nonzero()
+    meta = {
+        "camera_ids": visible[:, 0],
+        "gaussian_ids": visible[:, 1],
+        "radii": torch.stack([splats.radii for splats in projected]),
+        "means2d": torch.stack([splats.means2d for splats in projected]),
+        "depths": torch.stack([splats.depths for splats in projected]),
+        "width": scene.width,
+        "height": scene.height,
+    }
+    return image, alpha, meta
+
+
+def draw_with_gsplat(scene: Scene):
+    """Draws with gsplat's CUDA kernels."""
+    import gsplat
+
+    image, alpha, meta = gsplat.rasterization(
+        scene.means, scene.quats, scene.scales, scene.opacities, scene.colors, scene.viewmats, scene.Ks, scene.width,
+        scene.height, near_plane=scene.near, far_plane=scene.far, radius_clip=scene.radius_clip, eps2d=scene.eps2d,
+        sh_degree=scene.sh_degree, backgrounds=scene.backgrounds, render_mode=scene.mode,
+        rasterize_mode="antialiased" if scene.antialiased else "classic", covars=scene.covars, packed=False,
+    )  # fmt: skip
+    visible = (meta["radii"] > 0).all(-1).nonzero()
+    return image, alpha, meta | {"camera_ids": visible[:, 0], "gaussian_ids": visible[:, 1]}
+
+
+def expected_depth(scene: Scene, image, alpha):
+    """Divides the depth channel by alpha in the modes ED and RGB+ED."""
+    if scene.mode not in ("ED", "RGB+ED"):
+        return image, alpha
+    depth = image[..., -1:] / alpha.clamp_min(1e-10)
+    return torch.cat([image[..., :-1], depth], -1), alpha

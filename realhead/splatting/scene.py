@@ -1,0 +1,178 @@
+"""The arguments of `rasterization`, checked once: every backend may trust a `Scene`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from realhead.errors import RealheadError
+
+RENDER_MODES = ("RGB", "D", "ED", "RGB+D", "RGB+ED")
+RASTERIZE_MODES = ("classic", "antialiased")
+MAX_SIDE = 16384  # pixels
+MAX_CHANNELS = 64
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Gaussians, cameras and settings of one call, in the names of gsplat."""
+
+    means: Tensor
+    """[N, 3]"""
+    quats: Tensor | None
+    """[N, 4] wxyz, or None where covars are given"""
+    scales: Tensor | None
+    """[N, 3], or None where covars are given"""
+    opacities: Tensor
+    """[N]"""
+    colors: Tensor
+    """[N, D] or [C, N, D] without, [N, K, 3] or [C, N, K, 3] with `sh_degree`"""
+    viewmats: Tensor
+    """[C, 4, 4] cam_from_world"""
+    Ks: Tensor
+    """[C, 3, 3]"""
+    width: int
+    height: int
+    near: float
+    far: float
+    eps2d: float
+    sh_degree: int | None
+    backgrounds: Tensor | None
+    """[C, D] or None"""
+    mode: str
+    antialiased: bool
+    covars: Tensor | None
+    """[N, 3, 3] or None"""
+    radius_clip: float = 0.0
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors that are given, by name."""
+        names = ("means", "quats", "scales", "opacities", "colors", "viewmats", "Ks", "backgrounds", "covars")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    @property
+    def per_camera_colors(self) -> bool:
+        """Whether `colors` has a leading axis of cameras."""
+        return self.colors.ndim == (3 if self.sh_degree is None else 4)
+
+
+def check_scene(scene: Scene) -> None:
+    """Refuses what no backend could draw.
+
+    Raises:
+        RealheadError: A `ValueError` of one sentence that names the argument, what was got and what is legal.
+    """
+    _check_settings(scene)
+    _check_kinds(scene)
+    _check_shapes(scene)
+    _check_cameras(scene)
+
+
+def refuse(sentence: str) -> NoReturn:
+    """Raises the one kind of error of this package."""
+    raise RealheadError(f"rasterization: {sentence}")
+
+
+def _check_settings(scene: Scene) -> None:
+    for name in ("width", "height"):
+        size = getattr(scene, name)
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= MAX_SIDE:
+            refuse(f"{name} is {size!r}; pass an int from 1 to {MAX_SIDE} pixels.")
+    for name in ("near", "far", "eps2d", "radius_clip"):
+        number = getattr(scene, name)
+        if not isinstance(number, (int, float)) or isinstance(number, bool) or not math.isfinite(number):
+            refuse(f"{name} is {number!r}; pass a finite number.")
+    if not 0 < scene.near < scene.far:
+        refuse(f"near_plane is {scene.near} and far_plane {scene.far}; pass 0 < near_plane < far_plane.")
+    if scene.eps2d < 0:
+        refuse(f"eps2d is {scene.eps2d}; pass 0 or more square pixels.")
+    if scene.mode not in RENDER_MODES:
+        refuse(f"render_mode is {scene.mode!r}; pass one of {', '.join(RENDER_MODES)}.")
+    if scene.sh_degree is not None and scene.sh_degree not in (0, 1, 2, 3):
+        refuse(f"sh_degree is {scene.sh_degree!r}; pass None, 0, 1, 2 or 3.")
+
+
+def _check_kinds(scene: Scene) -> None:
+    for name, tensor in scene.tensors.items():
+        if not isinstance(tensor, Tensor):
+            refuse(f"{name} is a {type(tensor).__name__}; pass a torch.Tensor.")
+        if tensor.layout != torch.strided:
+            refuse(f"{name} is a sparse tensor; pass it dense.")
+        if tensor.dtype != scene.means.dtype or tensor.dtype not in (torch.float32, torch.float64):
+            refuse(f"{name} is {tensor.dtype} and means is {scene.means.dtype}; pass all tensors as torch.float32.")
+        if tensor.device != scene.means.device:
+            refuse(f"{name} is on {tensor.device} and means on {scene.means.device}; move all tensors to one device.")
+
+
+def _check_shapes(scene: Scene) -> None:
+    if scene.means.ndim != 2:
+        refuse(f"means has shape {tuple(scene.means.shape)}; pass [N, 3].")
+    n = scene.means.shape[0]
+    num_cameras = scene.viewmats.shape[0] if scene.viewmats.ndim == 3 else -1
+    if num_cameras < 1:
+        refuse(f"viewmats has shape {tuple(scene.viewmats.shape)}; pass [C, 4, 4] with at least one camera.")
+    if scene.covars is None and (scene.quats is None or scene.scales is None):
+        refuse("neither covars nor both quats and scales are given; pass one of the two.")
+    wanted = {"means": (n, 3), "opacities": (n,), "viewmats": (num_cameras, 4, 4), "Ks": (num_cameras, 3, 3)}
+    wanted |= {"quats": (n, 4), "scales": (n, 3)} if scene.covars is None else {"covars": (n, 3, 3)}
+    for name, shape in wanted.items():
+        got = tuple(getattr(scene, name).shape)
+        if got != shape:
+            refuse(f"{name} has shape {got}; {n} Gaussians and {num_cameras} cameras need {shape}.")
+    channels = _check_color_shape(scene, n, num_cameras)
+    if scene.backgrounds is not None:
+        got = tuple(scene.backgrounds.shape)
+        if got != (num_cameras, channels):
+            refuse(f"backgrounds has shape {got}; {num_cameras} cameras need {(num_cameras, channels)}.")
+
+
+def _check_color_shape(scene: Scene, n: int, num_cameras: int) -> int:
+    got = tuple(scene.colors.shape)
+    body = got[1:] if scene.per_camera_colors and got[0] == num_cameras else got
+    if scene.sh_degree is None:
+        if len(body) != 2 or body[0] != n or not 1 <= body[1] <= MAX_CHANNELS:
+            refuse(f"colors has shape {got}; pass [{n}, D] with D from 1 to {MAX_CHANNELS}, or set sh_degree.")
+        return body[1]
+    coefficients = (scene.sh_degree + 1) ** 2
+    if len(body) != 3 or body[0] != n or body[1] < coefficients or body[2] != 3:
+        refuse(f"colors has shape {got}; sh_degree {scene.sh_degree} needs [{n}, K, 3] with K >= {coefficients}.")
+    return 3
+
+
+def _check_cameras(scene: Scene) -> None:
+    Ks = scene.Ks.detach().to("cpu", torch.float64)
+    viewmats = scene.viewmats.detach().to("cpu", torch.float64)
+    check_finite({"Ks": Ks, "viewmats": viewmats})
+    if not bool(((Ks[:, 0, 0] > 0) & (Ks[:, 1, 1] > 0) & (Ks[:, 2, 2] == 1)).all()):
+        refuse("Ks holds a singular matrix; pass [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0 pixels.")
+    if bool((Ks[:, [0, 1, 2, 2], [1, 0, 0, 1]] != 0).any()):
+        refuse("Ks holds skew or a third row other than 0, 0, 1; undistort the images first.")
+    if bool((torch.linalg.det(viewmats[:, :3, :3]).abs() < 1e-12).any()):
+        refuse("viewmats holds a singular rotation; pass cam_from_world matrices.")
+    if bool((viewmats[:, 3] != torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)).any()):
+        refuse("viewmats holds a last row other than 0, 0, 0, 1; pass cam_from_world matrices (not transposed).")
+
+
+def check_finite(tensors: dict[str, Tensor]) -> None:
+    """Refuses NaN and infinite values, naming the tensor and how many."""
+    for name, tensor in tensors.items():
+        bad = int((~torch.isfinite(tensor)).sum())
+        if bad:
+            refuse(f"{name} holds {bad} NaN or infinite values of {tensor.numel()}; find out where they come from.")
+
+
+def check_values(scene: Scene) -> None:
+    """Refuses values without a meaning: not finite, opacities outside [0, 1], quaternions of length zero."""
+    check_finite(scene.tensors)
+    outside = int(((scene.opacities < 0) | (scene.opacities > 1)).sum())
+    if outside:
+        refuse(f"opacities holds {outside} values outside [0, 1]; pass activated ones, as torch.sigmoid(logits).")
+    if scene.covars is None:
+        zero = int((scene.quats == 0).all(-1).sum())
+        if zero:
+            refuse(f"quats holds {zero} quaternions of length zero; a rotation needs a direction, as (1, 0, 0, 0).")
