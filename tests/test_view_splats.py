@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from view_fakes import FakeAvatar, FakeGaussians
+from view_fakes import FakeAvatar
 
+from realhead.splatting.gaussians import Gaussians
 from realhead.view.splats import UNITS_PER_METRE, add_splats, base_colour, splat_arrays, update_splats
 
 
@@ -23,7 +24,7 @@ def gaussians_of_sigma(sigma_metres, count=50):
     sigma = torch.tensor([1.0, 0.6, 0.3]) * sigma_metres
     covars = turn @ torch.diag(sigma**2) @ turn.transpose(1, 2)
     means = torch.randn(count, 3, generator=generator) * 0.1
-    return FakeGaussians(means, covars, torch.rand(count, generator=generator), torch.zeros(count, 16, 3))
+    return Gaussians(means, covars, torch.rand(count, generator=generator), torch.zeros(count, 16, 3))
 
 
 def stored_sigmas(handle):
@@ -56,7 +57,7 @@ def test_centres_return_to_metres(server):
 def test_base_colour_inverts_the_3dgs_convention():
     sh = torch.full((2, 16, 3), 5.0)
     sh[:, 0] = (torch.tensor([0.2, 0.5, 0.9]) - 0.5) / 0.28209479177387814
-    gaussians = FakeGaussians(torch.zeros(2, 3), torch.eye(3).repeat(2, 1, 1), torch.ones(2), sh)
+    gaussians = Gaussians(torch.zeros(2, 3), torch.eye(3).repeat(2, 1, 1), torch.ones(2), sh)
     np.testing.assert_allclose(base_colour(gaussians), [[0.2, 0.5, 0.9]] * 2, atol=1e-6)
 
 

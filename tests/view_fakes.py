@@ -2,49 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
-
-@dataclass(frozen=True)
-class FakeGaussians:
-    means: torch.Tensor
-    covars: torch.Tensor
-    opacities: torch.Tensor
-    sh: torch.Tensor
-
-    def save_ply(self, path):
-        with open(path, "wb") as file:
-            file.write(b"ply\nformat ascii 1.0\nend_header\n")
-
-
-@dataclass(frozen=True)
-class FakeFrame:
-    timestep: int
-    shape: torch.Tensor
-    expression: torch.Tensor
-    pose: torch.Tensor
-    translation: torch.Tensor
-    eyelids: torch.Tensor | None = None
-
-    def parameters(self):
-        names = ("shape", "expression", "pose", "translation")
-        return {name: getattr(self, name)[None] for name in names} | {"eyelids": None}
-
-
-@dataclass(frozen=True)
-class FakeCamera:
-    K: torch.Tensor
-    cam_from_world: torch.Tensor
-    width: int
-    height: int
-    name: str
-
-    @property
-    def centre(self):
-        return -self.cam_from_world[:3, :3].T @ self.cam_from_world[:3, 3]
+from realhead.capture import Camera, Frame
+from realhead.splatting.gaussians import Gaussians
 
 
 class FakeHead:
@@ -116,7 +80,7 @@ class FakeAvatar:
         mask = torch.arange(side * side).reshape(side, side) < count
         self.uv_map = FakeUVMap(side, mask, torch.arange(count), torch.arange(count),
                                 torch.full((count, 3), 1 / 3), self.head)
-        self.neutral = FakeFrame(0, torch.zeros(2), torch.zeros(4), torch.zeros(5, 3), torch.zeros(3))
+        self.neutral = Frame(0, torch.zeros(2), torch.zeros(4), torch.zeros(5, 3), torch.zeros(3))
 
     def gaussians(self, frame, mouth=None):
         vertices = self.head(**frame.parameters())[0]
@@ -132,7 +96,7 @@ class FakeAvatar:
         rgb[((eyes[:, 0] - 0.03).abs() < 0.012) & (eyes[:, 1] < 0.012) & (template[:, 2] > 0)] = 0.1
         sh = torch.zeros(len(means), 16, 3)
         sh[:, 0] = (rgb - 0.5) / 0.28209479177387814
-        return FakeGaussians(means + 0.001 * normal, covars, torch.full((len(means),), 0.9), sh)
+        return Gaussians(means + 0.001 * normal, covars, torch.full((len(means),), 0.9), sh)
 
     def render(self, frame, camera):
         image = torch.ones(camera.height, camera.width, 3)
@@ -144,9 +108,17 @@ class FakeAvatar:
         return image
 
 
-def fake_camera(name="front", distance=0.8, size=128):
-    """Looks at the origin from +z: camera y is world -y, camera z is world -z."""
-    K = torch.tensor([[2.5 * size, 0, size / 2], [0, 2.5 * size, size / 2], [0, 0, 1]])
-    transform = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
-    transform[2, 3] = distance
-    return FakeCamera(K, transform, size, size, name)
+def fake_camera(name="front", azimuth=0.0, size=128):
+    """A camera 80 cm from the middle of the head."""
+    camera = Camera.orbit(azimuth, distance=0.8, size=size, fov=0.4)
+    return replace(camera, name=name)
+
+
+class FakeCapture:
+    """Two cameras and three frames; the jaw opens from frame to frame."""
+
+    def __init__(self, avatar):
+        self.cameras = {name: fake_camera(name, azimuth) for name, azimuth in (("front", 0.0), ("left", 0.8))}
+        self.frames = [
+            replace(avatar.neutral, timestep=i, expression=torch.tensor([0.8 * i, 0.0, 0.0, 0.0])) for i in range(3)
+        ]

@@ -43,6 +43,18 @@ def base_colour(gaussians: Gaussians) -> np.ndarray:
     return np.clip(numpy(gaussians.sh[:, 0]) * SH_DEGREE_0 + 0.5, 0.0, 1.0)
 
 
+def seen_colour(gaussians: Gaussians, viewpoint: np.ndarray) -> np.ndarray:
+    """The sRGB colour [N, 3] that each Gaussian shows to an eye at `viewpoint` [3] (metres), all SH degrees taken."""
+    import torch
+
+    from realhead.splatting.harmonics import sh_basis
+
+    means, sh = torch.from_numpy(numpy(gaussians.means)), torch.from_numpy(numpy(gaussians.sh))
+    directions = torch.nn.functional.normalize(means - torch.as_tensor(np.asarray(viewpoint, dtype=np.float32)), dim=-1)
+    degree = round(sh.shape[1] ** 0.5) - 1
+    return (torch.einsum("nk,nkc->nc", sh_basis(directions, degree), sh) + 0.5).clamp(0.0, 1.0).numpy()
+
+
 def splat_arrays(gaussians: Gaussians, rgbs: np.ndarray | None = None, keep: np.ndarray | None = None) -> SplatArrays:
     """Arrays for viser, in centimetres.
 
