@@ -95,6 +95,12 @@ class Prior(nn.Module):
         self.expression_encoder = Encoder(expression_inputs, config.encoder_channels)
         self.decoder = Decoder(config)
 
+    def _apply(self, fn, recurse: bool = True):
+        """Takes the UV tables along when the module moves to another device."""
+        super()._apply(fn, recurse)
+        self.uv_map = self.uv_map.to(self.decoder.last.weight.device)
+        return self
+
     def forward(
         self,
         texture: Float[Tensor, "b 3 r r"],
