@@ -16,7 +16,7 @@ _HOMES = {
     "CaptureSet": "realhead.capture",
     "Frame": "realhead.capture",
     "View": "realhead.capture",
-    "load_prior": "realhead.model",
+    "load_prior": "realhead.model.checkpoint",
     "enroll": "realhead.enrollment",
     "Avatar": "realhead.avatar",
     "RealheadError": "realhead.errors",

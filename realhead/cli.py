@@ -33,7 +33,17 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "doctor": Command("house", "doctor", "look at this machine: versions, device, weight files, what is missing"),
-    "notebooks": Command("house", "notebooks", "execute, store or check the notebooks"),
+    "train": Command(
+        "learning",
+        "train",
+        "train a prior over heads on a capture set",
+        "the same command goes on from the last checkpoint.",
+    ),
+    "enroll": Command("avatars", "enroll", "make an avatar from one to three pictures of a capture"),
+    "drive": Command("avatars", "drive", "move an avatar by a capture and write a side-by-side clip"),
+    "view": Command("avatars", "view", "look at an avatar's Gaussians in the browser"),
+    "export": Command("avatars", "export", "write an avatar's Gaussians as a 3DGS .ply"),
+    "notebooks": Command("house", "notebooks", "store, execute or check the notebooks"),
 }
 
 USAGE = "usage: realhead COMMAND ...      realhead COMMAND --help says what it takes\n"
@@ -73,8 +83,8 @@ def _run(name: str, arguments: list[str]) -> int:
     command = COMMANDS[name]
     function = getattr(importlib.import_module(f"realhead.commands.{command.module}"), command.function)
     try:
-        code = tyro.cli(function, prog=f"realhead {name}", args=arguments)
-        return int(code or 0)
+        tyro.cli(function, prog=f"realhead {name}", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+        return 0
     except SystemExit as stop:  # tyro: 0 after --help, 2 after arguments that do not fit
         return 2 if stop.code else 0
     except RealheadError as error:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
-import tyro
+from tyro.conf import Positional, arg
+
+from realhead.commands.arguments import OptionalPath
 
 
 def doctor(
-    out: Path | None = None,
-    json_: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    out: OptionalPath = None,
+    json_: Annotated[bool, arg(name="json")] = False,
     fetch: bool = False,
-    compile_: Annotated[bool, tyro.conf.arg(name="compile")] = False,
+    compile_: Annotated[bool, arg(name="compile")] = False,
 ) -> None:
     """Looks at this machine: versions, device, head models, weight files and what degrades without each.
 
@@ -38,12 +39,12 @@ def doctor(
 
 
 def notebooks(
-    names: tyro.conf.Positional[tuple[str, ...]] = (),
+    names: Annotated[Positional[tuple[str, ...]], arg(metavar="NAME")] = (),
     execute: bool = False,
     check: bool = False,
     fast: bool = False,
-    parameters: tuple[str, ...] = (),
-    out: Path | None = None,
+    parameters: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE")] = (),
+    out: OptionalPath = None,
 ) -> None:
     """Stores the notebooks from their text twins (notebooks/*.py), runs them, or checks what is stored.
 

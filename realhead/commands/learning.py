@@ -1,0 +1,42 @@
+"""Commands that train the prior and measure it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from tyro.conf import arg
+
+from realhead.commands.arguments import DataPath, Out, PriorName
+
+
+def train(
+    data: DataPath,
+    out: Out,
+    preset: Literal["tiny", "laptop", "paper"] = "laptop",
+    init: Annotated[PriorName | None, arg(metavar="NAME|PATH")] = None,
+    iterations: Annotated[int | None, arg(metavar="INT")] = None,
+    people: Annotated[int | None, arg(metavar="INT")] = None,
+    mouth: Literal["gradient", "rgb", "full_gradient", "full_rgb", "hog", "dino", "none"] = "gradient",
+    seed: int = 0,
+) -> None:
+    """Trains a prior over heads; run the same command again to go on with a stopped run.
+
+    Args:
+        data: Root of a capture set, as `realhead data` writes it.
+        out: Folder of the run: checkpoints, log, configuration.
+        preset: tiny (a minute, to see it work), laptop, or paper (the paper's settings, for a GPU).
+        init: Prior to start from: laptop, or a path.
+        iterations: Optimiser steps instead of the preset's.
+        people: Use only so many training people (Table VI).
+        mouth: What the mouth map stores (Tables II and III).
+        seed: Seed of initialisation, sampling and augmentation.
+    """
+    from dataclasses import replace
+
+    from realhead.config import PRIORS, train_config
+    from realhead.training import train
+
+    changes = {} if iterations is None else {"iterations": iterations}
+    network = replace(PRIORS[preset], mouth=mouth)
+    config = train_config(preset, prior=network, people=people, seed=seed, **changes)
+    print(train(data, out, config, init=init))
