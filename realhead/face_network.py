@@ -19,7 +19,7 @@ from realhead.errors import AssetError
 
 CHIP_SIZE = 150
 CHIP_PADDING = 0.25
-# Corner points of dlib's mean face: left eye outer and inner corner, right eye outer and inner corner, base of the nose.
+# Five points of dlib's mean face: left eye outer and inner corner, right eye outer and inner corner, base of the nose.
 _MEAN_FACE = torch.tensor(
     [
         [0.8595674595992, 0.2134981538014],

@@ -1,8 +1,9 @@
 """Image metrics, each with one documented definition.
 
-All take pictures [..., H, W, 3] in [0, 1] (sRGB values as stored) and return one number per picture, shape [...]; all are
-differentiable in the prediction. A mask [..., H, W] in [0, 1] weighs pixels; a metric with a mask is an average over the
-mask, so the background neither helps nor harms (a white background around a small head inflates PSNR and SSIM strongly).
+All take pictures [..., H, W, 3] in [0, 1] (sRGB values as stored) and return one number per picture, shape [...]; all
+are differentiable in the prediction. A mask [..., H, W] in [0, 1] weighs pixels; a metric with a mask is an average
+over the mask, so the background neither helps nor harms (a white background around a small head inflates PSNR and SSIM
+strongly).
 
     psnr      -10 log10(MSE), over pixels and channels; the paper's column.
     ssim      11 x 11 Gaussian window, sigma 1.5, only windows that lie inside the picture (as scikit-image crops).
@@ -15,7 +16,7 @@ mask, so the background neither helps nor harms (a white background around a sma
 from __future__ import annotations
 
 import functools
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -37,7 +38,9 @@ _CHUNK = 8  # pictures per pass through a network: bounds the memory of long cli
 
 
 def psnr(
-    prediction: Float[Tensor, "*b h w 3"], target: Float[Tensor, "*b h w 3"], mask: Float[Tensor, "*b h w"] | None = None
+    prediction: Float[Tensor, "*b h w 3"],
+    target: Float[Tensor, "*b h w 3"],
+    mask: Float[Tensor, "*b h w"] | None = None,
 ) -> Float[Tensor, "*b"]:
     """Peak signal-to-noise ratio in dB.
 
@@ -58,7 +61,9 @@ def psnr(
 
 
 def ssim(
-    prediction: Float[Tensor, "*b h w 3"], target: Float[Tensor, "*b h w 3"], mask: Float[Tensor, "*b h w"] | None = None
+    prediction: Float[Tensor, "*b h w 3"],
+    target: Float[Tensor, "*b h w 3"],
+    mask: Float[Tensor, "*b h w"] | None = None,
 ) -> Float[Tensor, "*b"]:
     """Structural similarity (Wang et al. 2004), the mean over channels and windows.
 
@@ -197,8 +202,10 @@ def t_lpips(
     Raises:
         RealheadError: Fewer than two frames, a missing target, an unknown variant, or bad shapes.
     """
-    if variant not in ("tlp", "tlp_x100", "lpips_consecutive", "lpips_tdiff"):
-        raise RealheadError(f"t_lpips has no variant {variant!r}: choose tlp, tlp_x100, lpips_consecutive or lpips_tdiff.")
+    if variant not in get_args(TemporalVariant):
+        raise RealheadError(
+            f"t_lpips has no variant {variant!r}: choose one of {', '.join(get_args(TemporalVariant))}."
+        )
     if frames.shape[0] < 2:
         raise RealheadError("t_lpips needs at least two frames: pass a clip [T, H, W, 3].")
     if variant == "lpips_consecutive":
@@ -219,8 +226,8 @@ def _checked(prediction: Tensor, target: Tensor, mask: Tensor | None) -> tuple[T
     prediction, target = torch.as_tensor(prediction), torch.as_tensor(target)
     if prediction.shape != target.shape or prediction.ndim < 3 or prediction.shape[-1] != 3:
         raise RealheadError(
-            f"A metric got pictures of shapes {tuple(prediction.shape)} and {tuple(target.shape)}: pass two of the same "
-            "shape [..., H, W, 3]."
+            f"A metric got pictures of shapes {tuple(prediction.shape)} and {tuple(target.shape)}: pass two of the "
+            "same shape [..., H, W, 3]."
         )
     for x in (prediction, target):
         if not x.is_floating_point() or x.detach().amax() > 1.5 or x.detach().amin() < -0.5:
@@ -229,8 +236,8 @@ def _checked(prediction: Tensor, target: Tensor, mask: Tensor | None) -> tuple[T
         mask = torch.as_tensor(mask)
         if mask.shape != prediction.shape[:-1]:
             raise RealheadError(
-                f"A metric got a mask of shape {tuple(mask.shape)} for pictures of shape {tuple(prediction.shape)}: pass "
-                "[..., H, W]."
+                f"A metric got a mask of shape {tuple(mask.shape)} for pictures of shape {tuple(prediction.shape)}: "
+                "pass [..., H, W]."
             )
         mask = mask.to(prediction)
     return prediction, target.to(prediction), mask

@@ -1,7 +1,7 @@
 """LPIPS (Zhang et al. 2018, version 0.1): distance of two pictures in the features of AlexNet or VGG16.
 
 The weights are the published ones, backbone and linear heads alike (see `realhead.assets`); the `lpips` package is the
-oracle in the tests. Features of the target are computed without gradients, so the network is also a cheap training loss.
+oracle in the tests. Features of the target are computed without gradients, which makes it a cheap training loss.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Net = Literal["alex", "vgg"]
 # Layers in order: ("conv", stride, padding), ("pool", kernel, stride); a tap follows each convolution named "tap".
 _ALEX = [("tap", 4, 2), ("pool", 3, 2), ("tap", 1, 2), ("pool", 3, 2), ("tap", 1, 1), ("tap", 1, 1), ("tap", 1, 1)]
 _CONV, _TAP, _POOL = ("conv", 1, 1), ("tap", 1, 1), ("pool", 2, 2)
-_VGG = [_CONV, _TAP, _POOL, _CONV, _TAP, _POOL, _CONV, _CONV, _TAP, _POOL, _CONV, _CONV, _TAP, _POOL, _CONV, _CONV, _TAP]
+_VGG = 2 * [_CONV, _TAP, _POOL] + 2 * [_CONV, _CONV, _TAP, _POOL] + [_CONV, _CONV, _TAP]
 _LAYERS = {"alex": _ALEX, "vgg": _VGG}
 _SMALLEST = {"alex": 31, "vgg": 16}
 
