@@ -56,8 +56,8 @@ class Camera:
     @classmethod
     def look_at(
         cls,
-        centre: Float[Tensor, "3"] | list[float],
-        target: Float[Tensor, "3"] | list[float],
+        centre: Float[Tensor, "3"] | list,
+        target: Float[Tensor, "3"] | list,
         *,
         focal: float,
         width: int,

@@ -1,0 +1,171 @@
+"""Conditioning maps: against oracles, and against what the paper says they may and may not contain."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from realhead.capture import Camera, Capture, CaptureWriter, Frame
+from realhead.condition.expression import expression_map
+from realhead.condition.mouth import MOUTH_REGIONS, image_gradients, mouth_map, mouth_texels, sample_image
+from realhead.condition.store import conditioning
+from realhead.condition.texture import face_normals, identity_texture, texel_visibility
+from realhead.head import load_head
+from realhead.head.raster import rasterize_triangles
+
+RESOLUTION = 64
+SIZE = 128
+
+
+@pytest.fixture(scope="module")
+def head():
+    return load_head("open")
+
+
+@pytest.fixture(scope="module")
+def uv_map(head):
+    return head.uv_map(RESOLUTION)
+
+
+@pytest.fixture(scope="module")
+def frame(head):
+    return Frame(0, torch.zeros(head.num_shape), torch.zeros(head.num_expression), torch.zeros(5, 3), torch.zeros(3))
+
+
+def paint(head, frame, camera, vertex_colours):
+    """A picture of the mesh with a colour a vertex, and its mask."""
+    vertices = head(**frame.parameters())[0]
+    xy, depth = camera.project(vertices)
+    points = torch.cat([xy, depth[:, None]], 1).numpy()
+    face, weights, _ = rasterize_triangles(points, head.faces.numpy(), camera.width, camera.height, perspective=True)
+    colours = (vertex_colours.numpy()[head.faces.numpy()[face]] * weights[..., None]).sum(2)
+    mask = (face >= 0).astype(np.float32)
+    return colours * mask[..., None] + 1 - mask[..., None], mask
+
+
+@pytest.fixture(scope="module")
+def colours(head):
+    """Smooth colours over the template, so that a wrong look-up shows."""
+    return (torch.sin(head.v_template * 40) * 0.4 + 0.5).clamp(0, 1).float()
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory, head, frame, colours):
+    cameras = [replace(Camera.orbit(math.radians(a), size=SIZE), name=f"{i:02d}") for i, a in enumerate((0, 45, -45))]
+    writer = CaptureWriter(tmp_path_factory.mktemp("c") / "p" / "s", head, cameras, person="p", sequence="s")
+    for timestep, jaw in enumerate((0.0, 0.3)):
+        pose = torch.zeros(5, 3)
+        pose[2, 0] = jaw
+        moved = replace(frame, timestep=timestep, pose=pose)
+        for camera in cameras:
+            picture, mask = paint(head, moved, camera, colours)
+            writer.add(moved, camera, (picture * 255).astype(np.uint8), (mask * 255).astype(np.uint8))
+    return Capture.open(writer.close(), head)
+
+
+def test_gradients_are_sobels_over_the_largest_value():
+    from scipy.ndimage import sobel
+
+    image = torch.rand(20, 24, 3, generator=torch.Generator().manual_seed(0))
+    grey = (image @ torch.tensor([0.299, 0.587, 0.114])).double().numpy()
+    gx, gy = sobel(grey, axis=1, mode="nearest"), sobel(grey, axis=0, mode="nearest")
+    largest = max(np.abs(gx).max(), np.abs(gy).max())
+    ours = image_gradients(image).numpy()
+    np.testing.assert_allclose(ours[..., 0], gx / largest, atol=1e-5)
+    np.testing.assert_allclose(ours[..., 1], gy / largest, atol=1e-5)
+    np.testing.assert_allclose(ours[..., 2], np.hypot(gx, gy) / largest, atol=1e-5)
+    assert np.abs(ours[..., :2]).max() == pytest.approx(1.0)
+
+
+def test_gradients_ignore_brightness_and_contrast_but_not_structure():
+    image = torch.rand(20, 24, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(image_gradients(image * 0.5 + 0.3), image_gradients(image), atol=1e-5, rtol=0)
+    assert (image_gradients(image.flip(0)) - image_gradients(image)).abs().max() > 0.1
+    assert image_gradients(torch.full((5, 5, 3), 0.4)).abs().max() == 0
+
+
+def test_sampling_hits_pixel_centres():
+    image = torch.rand(6, 9, 2, generator=torch.Generator().manual_seed(0))
+    centres = torch.tensor([[0.5, 0.5], [8.5, 5.5], [3.5, 2.5]])
+    torch.testing.assert_close(sample_image(image, centres), image[[0, 5, 2], [0, 8, 3]])
+    assert sample_image(image, torch.tensor([[-20.0, 3.0]])).abs().max() == 0
+
+
+def test_mouth_map_lives_in_the_mouth_only(capture, head, uv_map):
+    view = capture.view(1, "00")
+    made = mouth_map(view.image(), head(**view.frame.parameters())[0], view.camera, uv_map)
+    values = uv_map.gather(made)
+    inside = torch.stack([uv_map.region(r) for r in MOUTH_REGIONS]).any(0)
+    assert values[~inside].abs().max() == 0 and values[inside].abs().max() > 0.01
+    assert made[:, ~uv_map.mask].abs().max() == 0
+
+
+def test_mouth_maps_do_not_depend_on_the_target_camera(capture, uv_map):
+    """The map of a timestep is one tensor, made from the frontal picture, whatever view is rendered."""
+    maps = conditioning(capture, uv_map)
+    frontal = capture.frontal_camera(capture.frame(1))
+    assert frontal == "00"
+    expected = mouth_map(
+        capture.view(1, frontal).image(),
+        capture.head(**capture.frame(1).parameters())[0],
+        capture.cameras[frontal],
+        uv_map,
+    )
+    for _target in capture.cameras:
+        torch.testing.assert_close(maps.mouth(1), expected, atol=2e-3, rtol=0)  # stored as float16
+    side = mouth_map(
+        capture.view(1, "01").image(), capture.head(**capture.frame(1).parameters())[0], capture.cameras["01"], uv_map
+    )
+    assert (side - expected).abs().max() > 0.05  # another view would have given another map
+
+
+def test_texture_recovers_the_painted_colours(capture, head, uv_map, colours):
+    views = [capture.view(0, c) for c in capture.cameras]
+    one, three = (uv_map.gather(identity_texture(head, uv_map, v)) for v in (views[:1], views))
+    truth = uv_map.interpolate(colours) * 2 - 1
+    for texture, least in ((one, 0.15), (three, 0.3)):
+        seen = (texture != 0).any(1)
+        assert seen.float().mean() > least
+        assert (texture[seen] - truth[seen]).abs().median() < 0.05
+    assert (three != 0).any(1).sum() > 1.2 * (one != 0).any(1).sum()
+    assert one[mouth_texels(uv_map)].abs().max() == 0
+
+
+def test_visibility_excludes_back_and_hidden_parts(head, uv_map, frame):
+    vertices = head(**frame.parameters())[0]
+    seen = texel_visibility(head, uv_map, vertices, Camera.orbit(0.0)) > 0
+    normals = face_normals(vertices, head.faces)[uv_map.face]
+    assert not seen[normals[:, 2] < -0.1].any()
+    assert seen[uv_map.region("face")].float().mean() > 0.5
+    assert seen[uv_map.region("tongue")].float().mean() < 0.2  # lips are in front
+
+
+def test_expression_map_knows_neither_shape_nor_head_pose(head, uv_map):
+    generator = torch.Generator().manual_seed(0)
+    expression = torch.rand(2, head.num_expression, generator=generator)
+    pose = torch.zeros(2, 5, 3)
+    pose[:, 2, 0] = 0.2
+    turned = pose.clone()
+    turned[:, 0] = torch.tensor([0.1, 0.5, 0.0])
+    torch.testing.assert_close(
+        expression_map(head, uv_map, expression, pose), expression_map(head, uv_map, expression, turned)
+    )
+    assert expression_map(head, uv_map, expression * 0, pose * 0).abs().max() < 1e-4
+    chin = expression_map(head, uv_map, expression * 0, pose)[0, 1]
+    assert chin.min() < -0.5  # an open jaw moves the chin down by more than half a centimetre
+
+
+def test_conditioning_is_kept_and_made_again_when_a_picture_changes(capture, uv_map, monkeypatch):
+    first = conditioning(capture, uv_map)
+    monkeypatch.setattr("realhead.condition.store._make", lambda *_: pytest.fail("was made again"))
+    again = conditioning(capture, uv_map)
+    torch.testing.assert_close(again.mouths, first.mouths)
+    monkeypatch.undo()
+    path = capture.view(1, "00").image_path
+    path.write_bytes(path.read_bytes() + b" ")
+    called = []
+    monkeypatch.setattr("realhead.condition.store._make", lambda *a: called.append(1) or first)
+    conditioning(capture, uv_map)
+    assert called
