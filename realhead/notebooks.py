@@ -114,7 +114,12 @@ def execute(
     from realhead.notebook_kernel import kernel_manager
 
     injected = _inject(notebook, parameters or {})
-    environment = dict(os.environ, REALHEAD_FAST="1" if fast else "0", PYDEVD_DISABLE_FILE_VALIDATION="1")
+    environment = {
+        **os.environ,
+        "REALHEAD_FAST": "1" if fast else "0",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",  # whatever the shell says
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
     with tempfile.TemporaryDirectory(prefix="realhead-") as sockets:
         client = NotebookClient(
             notebook,

@@ -18,7 +18,9 @@ CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"))), None
 )
 
-if os.environ.get("REALHEAD_SHAPES", "1") != "0":  # annotations with shapes are checked; 0 tells whether a failure is theirs
+if (
+    os.environ.get("REALHEAD_SHAPES", "1") != "0"
+):  # annotations with shapes are checked; 0 tells whether a failure is theirs
     shape_checks.install(ROOT / "realhead")
 
 

@@ -66,6 +66,7 @@ def view(
     capture: OptionalPath = None,
     port: Annotated[int, arg(metavar="PORT")] = 0,
     no_browser: bool = False,
+    out: OptionalPath = None,
 ) -> None:
     """Shows an avatar's Gaussians in the browser, with expression sliders, on this machine only.
 
@@ -74,12 +75,19 @@ def view(
         capture: Capture folder; adds its cameras and its frames to play.
         port: Port on 127.0.0.1; 0 takes a free one.
         no_browser: Print the address and open no tab.
+        out: Serve nothing, but write one .html file with a scrubber that opens without a server.
     """
     from realhead.avatar import Avatar
     from realhead.capture import Capture
+    from realhead.view.html import write_html
     from realhead.view.viewer import view
 
-    viewer = view(Avatar.load(avatar), Capture.open(capture) if capture else None, port, not no_browser)
+    loaded, opened = Avatar.load(avatar), Capture.open(capture) if capture else None
+    if out is not None:
+        write_html(loaded, out, opened.frames if opened else None)
+        print(out)
+        return
+    viewer = view(loaded, opened, port, not no_browser)
     print(f"{viewer.url}  (Ctrl-C stops)", flush=True)
     viewer.wait()
 
