@@ -1,0 +1,97 @@
+"""Fewer Gaussians that look the same: neighbours in UV space are merged by matching their moments.
+
+A pretrained avatar has one Gaussian per texel: 10,000 to 60,000. A web page has room for about 12,000. Dropping the
+least important ones tears holes; merging does not: a group's mean and covariance are those of the weighted mixture
+(law of total covariance), its opacity keeps the group's weight per area. The face keeps full resolution longest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from realhead.view.attributes import Surface, scales
+from realhead.view.splats import numpy
+
+if TYPE_CHECKING:
+    from realhead.splatting.gaussians import Gaussians
+
+INVISIBLE = 0.02
+DETAILED = ("face", "lips", "mouth", "tongue", "teeth_lower", "teeth_upper", "eye_left", "eye_right", "lashes", "brows",
+            "socket")  # fmt: skip
+
+
+def groups(gaussians: Gaussians, surface: Surface | None, maximum: int) -> np.ndarray:
+    """Assign each of N Gaussians to one of at most `maximum` groups: integers [N], -1 for the invisible ones.
+
+    Without a surface (no texels known) the most visible `maximum` Gaussians are kept, each as its own group.
+    """
+    visible = numpy(gaussians.opacities) > INVISIBLE
+    if visible.sum() <= maximum:
+        return _numbered(np.arange(len(visible)), visible)
+    if surface is None or len(surface.texel) != len(visible):
+        order = np.argsort(-_weights(gaussians) * visible)
+        kept = np.zeros(len(visible), dtype=bool)
+        kept[order[:maximum]] = True
+        return _numbered(np.arange(len(visible)), kept)
+    detailed = np.isin(np.array(surface.region_names)[surface.region], DETAILED)
+    for coarse, fine in ((2, 1), (3, 1), (4, 1), (3, 2), (4, 2), (6, 2), (6, 3), (8, 4), (16, 8)):
+        step = np.where(detailed, fine, coarse)[:, None]
+        cell = np.concatenate([surface.texel // step, surface.region[:, None]], 1)
+        label = np.unique(cell, axis=0, return_inverse=True)[1].reshape(-1)
+        assigned = _numbered(_split_torn(label, gaussians), visible)
+        if assigned.max() < maximum:
+            return assigned
+    return groups(gaussians, None, maximum)
+
+
+def _split_torn(label: np.ndarray, gaussians: Gaussians) -> np.ndarray:
+    """Neighbours in UV space may lie far apart on the head (across a seam): give such groups' members their own labels."""
+    means, sigma = numpy(gaussians.means).astype(np.float64), scales(gaussians)[:, 2]
+    size = np.bincount(label)
+    centre = np.stack([np.bincount(label, column) / size for column in means.T], 1)
+    reach = np.zeros(len(size))
+    np.maximum.at(reach, label, np.linalg.norm(means - centre[label], axis=1))
+    side = np.sqrt(size)  # a group of k x k texels reaches k / sqrt(2) texels from its middle
+    torn = reach > 2.0 * side * np.bincount(label, sigma) / size
+    return np.where(torn[label], len(size) + np.arange(len(label)), label)
+
+
+def merge(gaussians: Gaussians, assigned: np.ndarray) -> Gaussians:
+    """One Gaussian per group (see `groups`), degree-0 colour only."""
+    import torch
+
+    from realhead.splatting.gaussians import Gaussians
+
+    count, members = int(assigned.max()) + 1, assigned >= 0
+    group, weight = assigned[members], _weights(gaussians)[members]
+    total = np.bincount(group, weight, count)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        flat = values.reshape(len(group), -1)
+        sums = np.stack([np.bincount(group, weight * column, count) for column in flat.T], 1)
+        return (sums / total[:, None]).reshape(count, *values.shape[1:])
+
+    means = numpy(gaussians.means)[members].astype(np.float64)
+    covars = numpy(gaussians.covars)[members].astype(np.float64)
+    centre = mean(means)
+    away = means - centre[group]
+    spread = mean(covars + away[:, :, None] * away[:, None, :])
+    opacity = mean(numpy(gaussians.opacities)[members])
+    tensors = (centre, spread, opacity, mean(numpy(gaussians.sh[:, :1])[members]))
+    return Gaussians(*(torch.from_numpy(array.astype(np.float32)) for array in tensors))
+
+
+def _weights(gaussians: Gaussians) -> np.ndarray:
+    """Opacity times area of the two widest axes."""
+    sigma = scales(gaussians)
+    return numpy(gaussians.opacities).astype(np.float64) * np.maximum(sigma[:, 1] * sigma[:, 2], 1e-12)
+
+
+def _numbered(label: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Labels of the kept ones renumbered from 0 without gaps; -1 elsewhere."""
+    result = np.full(len(label), -1, dtype=np.int64)
+    if kept.any():
+        result[kept] = np.unique(label[kept], return_inverse=True)[1].reshape(-1)
+    return result
