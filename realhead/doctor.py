@@ -73,10 +73,21 @@ def fetch() -> None:
 
 def compile_ahead() -> None:
     """Compiles the CPU kernels into Numba's cache, so that the first picture does not wait for the compiler."""
-    from realhead import splatting
+    import torch
+
+    from realhead.splatting import rasterization
 
     log.info("compiling the CPU kernels ...")
-    splatting.warm_up()
+    means = torch.tensor([[0.0, 0.0, 1.0]], requires_grad=True)
+    colours = torch.zeros(1, 16, 3, requires_grad=True)
+    intrinsics = torch.tensor([[[8.0, 0.0, 4.0], [0.0, 8.0, 4.0], [0.0, 0.0, 1.0]]])
+    covariances = 1e-2 * torch.eye(3)[None]
+    picture, _, _ = rasterization(
+        *(means, None, None, torch.ones(1), colours, torch.eye(4)[None], intrinsics, 8, 8),
+        sh_degree=3,
+        covars=covariances.requires_grad_(),
+    )
+    picture.sum().backward()
 
 
 def as_json(findings: list[Finding]) -> dict:

@@ -1,4 +1,4 @@
-"""pyproject.toml is the one source of dependencies; the lock and environment.yml agree with it and name no addresses."""
+"""pyproject.toml is the one source of dependencies; the lock and environment.yml agree with it, without addresses."""
 
 from __future__ import annotations
 
