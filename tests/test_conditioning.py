@@ -83,7 +83,7 @@ def test_gradients_ignore_brightness_and_contrast_but_not_structure():
     image = torch.rand(20, 24, 3, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(image_gradients(image * 0.5 + 0.3), image_gradients(image), atol=1e-5, rtol=0)
     assert (image_gradients(image.flip(0)) - image_gradients(image)).abs().max() > 0.1
-    assert image_gradients(torch.full((5, 5, 3), 0.4)).abs().max() == 0
+    assert image_gradients(torch.full((5, 5, 3), 0.4)).abs().max() < 1e-4
 
 
 def test_sampling_hits_pixel_centres():

@@ -40,12 +40,12 @@ def image_gradients(image: Float[Tensor, "h w 3"]) -> Float[Tensor, "h w 3"]:
 
     Returns:
         Horizontal and vertical derivative in [-1, 1], divided by the largest absolute value of the whole picture, and
-        their magnitude in [0, sqrt(2)]. A picture without any edge gives zeros.
+        their magnitude in [0, sqrt(2)]. A picture without any edge (below one 8-bit level) gives almost zeros.
     """
     grey = (image @ _LUMA.to(image))[None, None]
     kernels = torch.stack([_SOBEL_X, _SOBEL_X.T]).to(image)[:, None]
     gradient = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), kernels)[0]
-    gradient = gradient / gradient.abs().max().clamp_min(1e-8)
+    gradient = gradient / gradient.abs().max().clamp_min(1 / 255)
     return torch.cat([gradient, gradient.norm(dim=0, keepdim=True)]).permute(1, 2, 0)
 
 

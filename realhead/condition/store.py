@@ -127,7 +127,9 @@ def _make(capture: Capture, uv_map: UVMap, kind: str) -> Conditioning:
 
 
 def _key(capture: Capture, uv_map: UVMap, kind: str) -> str:
-    digest = hashlib.sha256(f"{VERSION} {kind} {uv_map.hash} {uv_map.resolution} {capture.head.hash}".encode())
+    digest = hashlib.sha256(f"{VERSION} {kind} {uv_map.resolution} {capture.head.hash}".encode())
+    for table in (uv_map.index, uv_map.face, uv_map.barycentric):
+        digest.update(table.numpy().tobytes())
     inputs: list[Path] = [capture.folder / "transforms.json"]
     inputs += [driving_view(capture, t).image_path for t in capture.timesteps]
     inputs += [view.image_path for view in neutral_views(capture)]

@@ -44,7 +44,8 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     try:
         with safe_open(str(path), "pt") as file:
             metadata = {k: json.loads(v) for k, v in (file.metadata() or {}).items()}
-            return {k: file.get_tensor(k) for k in file.keys()}, metadata  # noqa: SIM118
+            # cloned, since the tensors are mapped onto a file that may be written over
+            return {k: file.get_tensor(k).clone() for k in file.keys()}, metadata
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} does not exist: give 'laptop' or the path of a .safetensors file.") from error
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
@@ -55,7 +56,7 @@ def binding(head: Head, config: PriorConfig) -> dict[str, str]:
     """What a checkpoint is bound to."""
     return {
         "head": head.hash,
-        "uv_layout": head.uv_map(config.resolution).hash,
+        "uv_layout": head.uv_hash,
         "conditioning": conditioning_hash(config.mouth),
     }
 

@@ -20,7 +20,7 @@ from realhead.head.model import Head
 from realhead.model.layers import ConvBlock, DecoderBlock, EqualConv, EqualLinear, activate
 from realhead.model.primitives import NUM_CHANNELS, Primitives, decode_primitives
 
-FeatureMaps = list[Float[Tensor, "b c h w"]]
+FeatureMaps = list[Float[Tensor, "b _ _ _"]]
 """Six feature maps of an encoder, full resolution first."""
 
 
