@@ -103,9 +103,9 @@ class Landmarker:
             AssetError: The weights are absent and cannot be fetched.
         """
         networks = _networks()
-        self._detector = _Network(networks["face_detector.tflite"], num_threads)
-        self._mesh = _Network(networks["face_landmarks_detector.tflite"], num_threads)
-        self._actions = _Network(networks["face_blendshapes.tflite"], num_threads)
+        self._detector = Network(networks["face_detector.tflite"], num_threads)
+        self._mesh = Network(networks["face_landmarks_detector.tflite"], num_threads)
+        self._actions = Network(networks["face_blendshapes.tflite"], num_threads)
 
     def detect(self, image: np.ndarray) -> list[Face]:
         """Finds all faces of a picture.
@@ -318,7 +318,7 @@ def _networks() -> dict[str, bytes]:
         return {name: task.read(name) for name in task.namelist() if name.endswith(".tflite")}
 
 
-class _Network:
+class Network:
     """One tflite network as a function of one array."""
 
     def __init__(self, content: bytes, num_threads: int):
