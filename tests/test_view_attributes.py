@@ -30,7 +30,9 @@ def test_scales_are_the_known_ones_in_any_turn():
 
 def test_offset_is_the_distance_to_the_mesh(avatar, surface):
     gaussians = avatar.gaussians(avatar.neutral)
-    np.testing.assert_allclose(attributes(gaussians, surface)["offset"].values, 1.0, atol=1e-3)  # the fake lifts by 1 mm
+    np.testing.assert_allclose(
+        attributes(gaussians, surface)["offset"].values, 1.0, atol=1e-3
+    )  # the fake lifts by 1 mm
 
 
 def test_depth_is_the_distance_from_the_viewpoint(avatar):
@@ -57,8 +59,10 @@ def test_every_colouring_colours_and_explains(avatar, surface, name):
     colouring = colour_by(name, avatar.gaussians(avatar.neutral), surface, np.array([0, 0, 1.0]))
     assert colouring.rgbs.shape == (len(avatar.head.faces), 3)
     assert colouring.rgbs.min() >= 0 and colouring.rgbs.max() <= 1 and colouring.legend
-    assert name in ("colour", "opacity", "largest scale", "smallest scale", "view dependence") or len(
-        np.unique(colouring.rgbs.round(3), axis=0)) > 1
+    assert (
+        name in ("colour", "opacity", "largest scale", "smallest scale", "view dependence")
+        or len(np.unique(colouring.rgbs.round(3), axis=0)) > 1
+    )
 
 
 def test_colouring_without_surface_falls_back_to_colour(avatar):

@@ -45,8 +45,12 @@ def test_response_is_the_largest_along_the_ray():
     """Oracle: sample the ray finely and take the largest density."""
     generator = torch.Generator().manual_seed(3)
     basis = torch.randn(30, 3, 3, generator=generator) * 0.02
-    gaussians = Gaussians(torch.randn(30, 3, generator=generator) * 0.03, basis @ basis.transpose(1, 2)
-                              + 1e-6 * torch.eye(3), torch.ones(30), torch.zeros(30, 16, 3))
+    gaussians = Gaussians(
+        torch.randn(30, 3, generator=generator) * 0.03,
+        basis @ basis.transpose(1, 2) + 1e-6 * torch.eye(3),
+        torch.ones(30),
+        torch.zeros(30, 16, 3),
+    )
     from realhead.view.picking import _response
 
     direction = np.array([0.0, 0.0, -1.0])

@@ -20,9 +20,8 @@ def server():
 
 
 def open_websocket(server, origin):
-    return connect(
-        f"ws://127.0.0.1:{server.get_port()}", origin=origin, subprotocols=[f"viser-v{viser.__version__}"], max_size=None
-    )
+    protocols = [f"viser-v{viser.__version__}"]
+    return connect(f"ws://127.0.0.1:{server.get_port()}", origin=origin, subprotocols=protocols, max_size=None)
 
 
 @pytest.mark.parametrize("origin", ["http://localhost:8888", "http://127.0.0.1:4444", "https://localhost", None])
@@ -105,7 +104,7 @@ def test_one_server_per_kernel_emptied_on_reuse():
         assert second.scene.get_handle_by_name("/ball") is None
     finally:
         stop_server(first)
-    assert server_module._kernel_server is None
+    assert not server_module._kernel_servers
     third = kernel_server()
     assert third is not first
     stop_server(third)
@@ -122,8 +121,20 @@ def test_viser_that_starts_otherwise_is_refused(monkeypatch):
     from viser.infra import _infra
 
     class Frozen:
-        asyncio = type("asyncio", (), {"server": type("server", (), {"serve": _infra.websockets.asyncio.server.serve,
-                       "ServerConnection": _infra.websockets.asyncio.server.ServerConnection})})
+        asyncio = type(
+            "asyncio",
+            (),
+            {
+                "server": type(
+                    "server",
+                    (),
+                    {
+                        "serve": _infra.websockets.asyncio.server.serve,
+                        "ServerConnection": _infra.websockets.asyncio.server.ServerConnection,
+                    },
+                )
+            },
+        )
         datastructures = _infra.websockets.datastructures
         exceptions = _infra.websockets.exceptions
 

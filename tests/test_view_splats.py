@@ -43,7 +43,11 @@ def test_metres_in_float16_would_lose_small_gaussians(server):
     small = gaussians_of_sigma(0.0002)
     arrays = splat_arrays(small)
     handle = server.scene.add_gaussian_splats(
-        "/trap", arrays.centers / UNITS_PER_METRE, arrays.covariances / UNITS_PER_METRE**2, arrays.rgbs, arrays.opacities
+        "/trap",
+        arrays.centers / UNITS_PER_METRE,
+        arrays.covariances / UNITS_PER_METRE**2,
+        arrays.rgbs,
+        arrays.opacities,
     )
     assert np.abs(stored_sigmas(handle) / 0.0002 - 1).max() > 0.1
 

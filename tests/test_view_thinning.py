@@ -17,10 +17,16 @@ def sheet(side=24, spacing=0.002, sigma=0.0015):
     texel = np.stack([row, column], -1).reshape(-1, 2)
     means = torch.tensor(np.concatenate([texel * spacing, np.zeros((len(texel), 1))], 1), dtype=torch.float32)
     count = len(texel)
-    gaussians = Gaussians(means, torch.diag(torch.tensor([1, 1, 0.01]) * sigma**2).repeat(count, 1, 1),
-                          torch.full((count,), 0.8), torch.zeros(count, 16, 3))
+    gaussians = Gaussians(
+        means,
+        torch.diag(torch.tensor([1, 1, 0.01]) * sigma**2).repeat(count, 1, 1),
+        torch.full((count,), 0.8),
+        torch.zeros(count, 16, 3),
+    )
     region = np.where(texel[:, 1] < side // 2, 1, 2)
-    surface = Surface(means.numpy(), texel, np.arange(count), np.full((count, 3), 1 / 3), region, ("x", "face", "scalp"))
+    surface = Surface(
+        means.numpy(), texel, np.arange(count), np.full((count, 3), 1 / 3), region, ("x", "face", "scalp")
+    )
     return gaussians, surface
 
 

@@ -12,7 +12,7 @@ from realhead.splatting.gaussians import Gaussians
 
 
 class FakeHead:
-    """An ellipsoid of `rows` x `columns` points: 9 cm wide half axis, 12 cm high; the jaw is everything low in front."""
+    """An ellipsoid of `rows` x `columns` points: 9 cm wide half axis, 12 cm high; the jaw is what is low in front."""
 
     name = "fake"
     expression_names = ("jawOpen", "mouthSmileLeft", "mouthSmileRight", "browInnerUp")
@@ -37,8 +37,12 @@ class FakeHead:
         basis[:, 1, 2] = 0.01 * low * (x < 0)
         basis[:, 1, 3] = 0.01 * front * (y > 0.05)
         self.exprdirs = basis
-        self.regions = {"skin": torch.ones(len(x), dtype=torch.bool), "face": front > 0, "scalp": y > 0.07,
-                        "lips": (front > 0) & (y.abs() < 0.06) & (y < -0.03)}
+        self.regions = {
+            "skin": torch.ones(len(x), dtype=torch.bool),
+            "face": front > 0,
+            "scalp": y > 0.07,
+            "lips": (front > 0) & (y.abs() < 0.06) & (y < -0.03),
+        }
 
     def region_faces(self, name):
         return self.regions[name][self.faces].all(-1)
@@ -78,8 +82,9 @@ class FakeAvatar:
         count = len(self.head.faces)
         side = int(np.ceil(np.sqrt(count)))
         mask = torch.arange(side * side).reshape(side, side) < count
-        self.uv_map = FakeUVMap(side, mask, torch.arange(count), torch.arange(count),
-                                torch.full((count, 3), 1 / 3), self.head)
+        self.uv_map = FakeUVMap(
+            side, mask, torch.arange(count), torch.arange(count), torch.full((count, 3), 1 / 3), self.head
+        )
         self.neutral = Frame(0, torch.zeros(2), torch.zeros(4), torch.zeros(5, 3), torch.zeros(3))
 
     def gaussians(self, frame, mouth=None):

@@ -96,14 +96,18 @@ class Attribute:
     values: np.ndarray
     unit: str = ""
     logarithmic: bool = False
+    bounds: tuple[float, float] | None = None
 
     def limits(self) -> tuple[float, float]:
-        """A range that outliers do not stretch: the 1st and 99th percentile."""
+        """The natural bounds, or a range that outliers do not stretch: the 1st and 99th percentile."""
+        if self.bounds is not None:
+            return self.bounds
         finite = self.values[np.isfinite(self.values)]
         if not len(finite):
             return 0.0, 1.0
-        low, high = np.percentile(finite, [1, 99])
-        return float(low), float(high if high > low else low + 1e-6)
+        low, high = (float(value) for value in np.percentile(finite, [1, 99]))
+        spare = max(0.05 * abs(low + high) / 2 - (high - low) / 2, 0.0) + 1e-6  # all alike: the range still has a width
+        return low - spare, high + spare
 
 
 def scales(gaussians: Gaussians) -> np.ndarray:
@@ -131,7 +135,7 @@ def attributes(
     """
     sigma = scales(gaussians) * 1000
     found = {
-        "opacity": Attribute(numpy(gaussians.opacities)),
+        "opacity": Attribute(numpy(gaussians.opacities), bounds=(0.0, 1.0)),
         "largest scale": Attribute(sigma[:, 2], "mm", logarithmic=True),
         "smallest scale": Attribute(sigma[:, 0], "mm", logarithmic=True),
         "view dependence": Attribute(np.linalg.norm(numpy(gaussians.sh[:, 1:]).reshape(len(sigma), -1), axis=1)),

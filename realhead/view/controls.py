@@ -143,6 +143,6 @@ def _from_actions(head: Head, base: Frame, actions: dict[str, float]) -> tuple[T
         elif name in own:
             coefficients[own[name]] = value
         else:
-            raise RealheadError(f"The head '{head.name}' has no action or coefficient '{name}': see its expression_names.")
+            raise RealheadError(f"The head '{head.name}' has no action or coefficient '{name}': see expression_names.")
     expression, pose = scores_to_parameters(head, scores)
     return expression.to(coefficients) + coefficients, pose.to(base.pose)

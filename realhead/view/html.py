@@ -1,9 +1,9 @@
 """One HTML file with an avatar in it: turn it with the mouse, scrub through expressions; no server, no request, no GPU.
 
 viser's client and recorder do the work. What is ours keeps the file small, because 100 frames of 12,000 Gaussians are
-40 MB as they are: the head's rigid motion travels as one pose of the scene node; the rest is rounded to what the eye can
-see (0.1 mm; covariances to 6 bits of mantissa), and a Gaussian that has not moved visibly keeps its former bytes, which
-the compressor then finds again.
+40 MB as they are: the head's rigid motion travels as one pose of the scene node; the rest is rounded to what the eye
+can see (0.1 mm; covariances to 6 bits of mantissa), and a Gaussian that has not moved visibly keeps its former bytes,
+which the compressor then finds again.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def write_html(
     if not frames:
         raise RealheadError("An HTML page needs at least one frame: pass frames=[avatar.neutral].")
     if labels is not None and len(labels) != len(frames):
-        raise RealheadError(f"There are {len(frames)} frames but {len(labels)} labels: pass one label per frame, or none.")
+        raise RealheadError(f"There are {len(frames)} frames but {len(labels)} labels: pass one per frame, or none.")
     html = _record(avatar, frames, labels, max_gaussians, 1.0 / frames_per_second)
     html = html.replace("<title>Viser</title>", f"<title>{_escaped(title)}</title>", 1)
     size = _write(Path(path), html)
@@ -140,7 +140,8 @@ class SplatState:
 
     def _quantise(self, rows) -> None:
         centers = np.ascontiguousarray(self.buffer[rows, :3]).view(np.float32)
-        self.buffer[rows, :3] = (np.round(centers / STEP_CENTIMETRES) * STEP_CENTIMETRES).astype(np.float32).view(np.uint32)
+        rounded = np.round(centers / STEP_CENTIMETRES) * STEP_CENTIMETRES
+        self.buffer[rows, :3] = rounded.astype(np.float32).view(np.uint32)
         self.buffer[rows, 4:7] = _rounded_halves(np.ascontiguousarray(self.buffer[rows, 4:7]))
 
     def advance(self, new: np.ndarray) -> np.ndarray:

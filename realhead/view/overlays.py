@@ -115,7 +115,8 @@ def _distance_to_edge(pixels, triangles, index, barycentric) -> np.ndarray:
     corners = pixels[triangles, :2].astype(np.float64)
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     twice_area = np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0])
-    opposite = np.stack([np.linalg.norm(corners[:, (k + 1) % 3] - corners[:, (k + 2) % 3], axis=1) for k in range(3)], 1)
+    sides = [corners[:, (k + 1) % 3] - corners[:, (k + 2) % 3] for k in range(3)]
+    opposite = np.stack([np.linalg.norm(side, axis=1) for side in sides], 1)
     heights = twice_area[:, None] / np.maximum(opposite, 1e-9)
     return (barycentric * heights[index.clip(0)]).min(-1)
 

@@ -39,8 +39,9 @@ class ExpressionPanel:
         for group in groups:
             with gui.add_folder(group):
                 for angle in (angle for angle in ANGLES if angle.group == group):
-                    handle = gui.add_slider(f"{angle.label}, °", min=angle.low, max=angle.high, step=0.5, initial_value=0)
-                    self._angles[angle.label] = handle
+                    self._angles[angle.label] = gui.add_slider(
+                        f"{angle.label}, °", min=angle.low, max=angle.high, step=0.5, initial_value=0
+                    )
                 for slider in (slider for slider in self._sliders if slider.group == group):
                     self._actions.append(
                         gui.add_slider(slider.label, min=slider.low, max=slider.high, step=0.02, initial_value=0.0)

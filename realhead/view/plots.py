@@ -65,7 +65,7 @@ def grid(
         if i >= len(pictures):
             axis.set_visible(False)
             continue
-        axis.imshow(pictures[i], vmin=0, vmax=1, interpolation="nearest" if pictures[i].shape[0] < 100 else "antialiased")
+        axis.imshow(pictures[i], interpolation="nearest" if pictures[i].shape[0] < 100 else "antialiased")
         if labels is not None and i < len(labels):
             axis.set_title(labels[i], fontsize=9)
         if row_labels is not None and i % columns == 0 and i // columns < len(row_labels):
@@ -101,7 +101,7 @@ def uv_maps(maps: Mapping[str, object], mask=None, **options) -> Figure:
 
 
 def histograms(gaussians: Gaussians, surface: Surface | None = None, columns: int = 3) -> PlotlyFigure:
-    """What values the Gaussians' attributes take, as an interactive plotly figure (`histogram_picture` stays on paper)."""
+    """What values the Gaussians' attributes take, as a live plotly figure (`histogram_picture` is a still one)."""
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
@@ -124,6 +124,7 @@ def histograms(gaussians: Gaussians, surface: Surface | None = None, columns: in
 def histogram_picture(gaussians: Gaussians, surface: Surface | None = None, columns: int = 3) -> Figure:
     """The same histograms as `histograms`, with matplotlib."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     found = attributes(gaussians, surface)
     rows = math.ceil(len(found) / columns)
@@ -134,7 +135,11 @@ def histogram_picture(gaussians: Gaussians, surface: Surface | None = None, colu
     for i, (axis, (name, attribute)) in enumerate(zip(axes.flat, found.items(), strict=False)):
         counts, edges = _counts(attribute)
         axis.stairs(counts, edges, fill=True, color=PALETTE[i % len(PALETTE)])
-        axis.set_xscale("log" if attribute.logarithmic else "linear")
+        if attribute.logarithmic:
+            axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.xaxis.set_minor_formatter("")
         axis.set_title(f"{name} [{attribute.unit}]" if attribute.unit else name, fontsize=9)
         axis.tick_params(labelsize=7)
         axis.spines[["top", "right"]].set_visible(False)

@@ -29,7 +29,7 @@ LOCAL_ORIGIN = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?
 
 logger = logging.getLogger(__name__)
 _lock = threading.RLock()
-_kernel_server: viser.ViserServer | None = None
+_kernel_servers: list[viser.ViserServer] = []  # none, or the one of this kernel
 
 
 def start_server(port: int = 0, origins: tuple[str, ...] = ()) -> viser.ViserServer:
@@ -66,24 +66,21 @@ def kernel_server(port: int = 0) -> viser.ViserServer:
 
     A port other than 0 that differs from the running server's starts a new server and stops the old one.
     """
-    global _kernel_server
     with _lock:
-        if _kernel_server is not None and port not in (0, _kernel_server.get_port()):
-            stop_server(_kernel_server)
-            _kernel_server = None
-        if _kernel_server is None:
-            _kernel_server = start_server(port)
+        if _kernel_servers and port not in (0, _kernel_servers[0].get_port()):
+            stop_server(_kernel_servers[0])
+        if _kernel_servers:
+            _empty(_kernel_servers[0])
         else:
-            _empty(_kernel_server)
-        return _kernel_server
+            _kernel_servers.append(start_server(port))
+        return _kernel_servers[0]
 
 
 def stop_server(server: viser.ViserServer) -> None:
     """Stop a server; stopping twice is no error."""
-    global _kernel_server
     with _lock:
-        if server is _kernel_server:
-            _kernel_server = None
+        if server in _kernel_servers:
+            _kernel_servers.remove(server)
     atexit.unregister(server.stop)
     with contextlib.suppress(AssertionError, RuntimeError), quiet():
         server.stop()
@@ -130,7 +127,7 @@ def _bind(port: int) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise RealheadError(
-                f"Port {port} is in use by another program: stop it, choose another with --port, or use 0 for a free one."
+                f"Port {port} is in use by another program: stop it, name another with --port, or use 0 for a free one."
             ) from None
         raise RealheadError(f"Port {port} cannot be opened ({error.strerror}): choose one above 1023, or 0.") from None
     return listener

@@ -47,7 +47,7 @@ def groups(gaussians: Gaussians, surface: Surface | None, maximum: int) -> np.nd
 
 
 def _split_torn(label: np.ndarray, gaussians: Gaussians) -> np.ndarray:
-    """Neighbours in UV space may lie far apart on the head (across a seam): give such groups' members their own labels."""
+    """Neighbours in UV space may lie far apart on the head (across a seam): label such members one by one."""
     means, sigma = numpy(gaussians.means).astype(np.float64), scales(gaussians)[:, 2]
     size = np.bincount(label)
     centre = np.stack([np.bincount(label, column) / size for column in means.T], 1)

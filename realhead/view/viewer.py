@@ -60,9 +60,7 @@ def live(avatar: Avatar, capture: Capture | None = None, height: int = 640) -> V
 class Viewer:
     """One avatar on one server. `refresh()` asks for new Gaussians; `frame` and `gaussians` are what is shown now."""
 
-    def __init__(
-        self, avatar: Avatar, capture: Capture | None, server: viser.ViserServer, height: int = 640
-    ) -> None:
+    def __init__(self, avatar: Avatar, capture: Capture | None, server: viser.ViserServer, height: int = 640) -> None:
         self.avatar, self.capture, self.server, self.height = avatar, capture, server, height
         self.frame: Frame = avatar.neutral
         self.gaussians: Gaussians = self._gaussians_of(self.frame)
