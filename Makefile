@@ -45,7 +45,7 @@ test: setup
 	@$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 lab: setup
-	@cd notebooks && $(abspath $(PY)) -m jupyter lab --ip=127.0.0.1 $(ARGS)
+	@cd notebooks && $(abspath $(PY)) -m jupyterlab --ip=127.0.0.1 $(ARGS)
 
 bench: setup
 	@for script in tests/benchmarks/*.py; do echo "== $$script"; $(PY) $$script $(ARGS) || exit 1; done
