@@ -26,7 +26,7 @@ setup: $(STAMP)
 $(STAMP): requirements.lock pyproject.toml
 	@if [ -z '$(PYTHON)' ]; then \
 		echo 'Python 3.11 or newer was not found: install it, or say where it is: make $(MAKECMDGOALS) PYTHON=/path/to/python3' >&2; exit 2; fi
-	@if [ "$$(uname -s)" = Linux ]; then free=$$(df -Pk . | awk 'NR==2 {print int($$4/1048576)}'); \
+	@if [ "$$(uname -s)" = Linux ]; then free=$$(df -Pk $(dir $(abspath $(VENV))) | awk 'NR==2 {print int($$4/1048576)}'); \
 		echo "Setting up in $(VENV): about 7 GB with PyTorch's CUDA libraries ($$free GB are free here) and 3 to 10 minutes, once."; \
 		if [ $$free -lt 8 ]; then echo "8 GB are needed and $$free GB are free: free some space, or choose another disk: make setup VENV=/path/on/another/disk" >&2; exit 2; fi; \
 	else echo 'Setting up in $(VENV): about 2 GB and 3 to 10 minutes, once.'; fi
