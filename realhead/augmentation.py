@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -47,14 +48,14 @@ class Augmentation:
     """Standard deviation of the Gaussian in pixels or texels; 0 does not blur."""
 
     @classmethod
-    def draw(cls, generator: torch.Generator, config: TrainConfig) -> Augmentation:
+    def draw(cls, generator: np.random.Generator, config: TrainConfig) -> Augmentation:
         """Draws one augmentation; always takes seven numbers, so probabilities do not shift the later draws.
 
         Args:
-            generator: Source of randomness, on the CPU.
+            generator: Source of randomness, the sample's own.
             config: Shares of jittered and blurred samples and the range of the blur.
         """
-        jitter, blur, *factors, hue, width = torch.rand(7, generator=generator, dtype=torch.float64).tolist()
+        jitter, blur, *factors, hue, width = generator.random(7).tolist()
         colours = {}
         if jitter < config.jitter_probability:
             names = ("brightness", "contrast", "saturation")
