@@ -2,9 +2,9 @@
 
 nerfview 0.1.3 ends the whole process (`os._exit`) when the render function raises, takes a TypeError from inside it for
 an old signature, interrupts renders through `sys.settrace` (which slows Python down and blinds debuggers), and starts
-with 2048-pixel stills, which a CPU renders for many seconds. The adapter therefore never lets an exception out: an error
-becomes a picture with its text, and the next picture is tried as usual. Nothing is traced, and stills are at most 512
-pixels high on the CPU. The training loop owns the Gaussians; the monitor reads whatever was given last.
+with 2048-pixel stills, which a CPU renders for many seconds. The adapter therefore never lets an exception out: an
+error becomes a picture with its text, and the next picture is tried as usual. Nothing is traced, and stills are at most
+512 pixels high on the CPU. The training loop owns the Gaussians; the monitor reads whatever was given last.
 """
 
 from __future__ import annotations
