@@ -41,6 +41,12 @@ COMMANDS: dict[str, Command] = {
     ),
     "enroll": Command("avatars", "enroll", "make an avatar from one to three pictures of a capture"),
     "drive": Command("avatars", "drive", "move an avatar by a capture and write a side-by-side clip"),
+    "evaluate": Command(
+        "learning",
+        "evaluate",
+        "measure a prior on people it never saw",
+        "the same command goes on with the next person.",
+    ),
     "view": Command("avatars", "view", "look at an avatar's Gaussians in the browser"),
     "export": Command("avatars", "export", "write an avatar's Gaussians as a 3DGS .ply"),
     "notebooks": Command("house", "notebooks", "store, execute or check the notebooks"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
 from realhead.commands.arguments import DataPath, Out, PriorName
 
@@ -40,3 +40,23 @@ def train(
     network = replace(PRIORS[preset], mouth=mouth)
     config = train_config(preset, prior=network, people=people, seed=seed, **changes)
     print(train(data, out, config, init=init))
+
+
+def evaluate(
+    prior: Annotated[Positional[str], arg(metavar="PRIOR")],
+    data: DataPath,
+    out: Out,
+    protocol: Literal["studio", "wild", "ablation"] = "studio",
+) -> None:
+    """Measures a prior on the held-out people of a capture set: PSNR, SSIM, LPIPS, ID, t-LPIPS.
+
+    Args:
+        prior: The prior: laptop, or a path.
+        data: Root of a capture set whose split names test people.
+        out: JSON file of the numbers; pictures go into a folder of the same name.
+        protocol: studio (several cameras), wild (one camera) or ablation (studio, no fine-tuning).
+    """
+    from realhead.evaluation import evaluate
+
+    evaluate(prior, data, protocol, out)
+    print(out)
