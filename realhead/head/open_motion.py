@@ -78,6 +78,9 @@ def pose_correctives(
         design = np.array([[np.sin(a), np.cos(a) - 1] for a, _ in samples])
         wanted = np.stack([_before_skinning(vertices, joints, weights, joint, axis, a, path) for a, path in samples])
         wanted[:, rigid] = 0
+        if (joint, axis) == (JAW, 1):
+            # jawLeft and jawRight also slide the chin forward, which teeth on a hinge cannot follow: left out.
+            design[:, 1] = 0
         odd, even = np.tensordot(np.linalg.pinv(design), wanted, 1)
         start = 9 * (joint - 1)
         for entry, sign in ODD_ENTRIES[axis]:

@@ -16,6 +16,9 @@ from torch import Tensor
 from realhead.errors import RealheadError
 from realhead.head.raster import rasterize_triangles
 
+PARTS = ("skin", "mouth", "teeth_upper", "teeth_lower", "tongue", "eye_left", "eye_right", "lashes", "socket")
+"""Regions that are pieces of the mesh rather than areas on the skin."""
+
 
 @dataclass(frozen=True)
 class UVMap:
@@ -28,10 +31,11 @@ class UVMap:
         face: The triangle that it sees, [N].
         barycentric: Where in the triangle, [N, 3].
         corners: The triangle's vertices, [N, 3].
-        frame: Tangent (along u), bitangent (along v) and normal of the template as columns, a right-handed rotation
-            up to mirrored islands, [N, 3, 3].
+        frame: Tangent (along u), bitangent and normal of the template as columns, a rotation, [N, 3, 3]. The bitangent
+            points along v, or against it on a mirrored island.
         footprint: Metres on the template between neighbouring texels along u and along v, [N, 2].
-        regions: Masks over the covered texels (where the triangle's nearest corner is inside), by name.
+        regions: Masks over the covered texels, by name: a part (`PARTS`) where all corners of the triangle belong to it,
+            a region of the skin where the nearest corner does.
     """
 
     resolution: int
@@ -82,7 +86,7 @@ class UVMap:
             corners=corners,
             frame=frame,
             footprint=footprint,
-            regions={name: mask[nearest] for name, mask in regions.items()},
+            regions=_texel_regions(regions, corners, nearest),
         )
 
     def __len__(self) -> int:
@@ -135,6 +139,17 @@ def vertex_normals(vertices: Float[Tensor, "*b v 3"], faces: Int[Tensor, "f 3"])
     for k in range(3):
         total = total.index_add(-2, faces[:, k], cross)
     return torch.nn.functional.normalize(total, dim=-1, eps=1e-20)
+
+
+def _texel_regions(regions, corners, nearest):
+    skin = regions["skin"][corners].all(1) if "skin" in regions else None
+    masks = {}
+    for name, mask in regions.items():
+        if name in PARTS:  # neighbouring parts share their border vertices, but no triangle
+            masks[name] = mask[corners].all(1)
+        else:
+            masks[name] = mask[nearest] if skin is None else mask[nearest] & skin
+    return masks
 
 
 def _surface(vertices, faces, uv_coords, uv_faces, face, barycentric, resolution):

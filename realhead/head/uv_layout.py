@@ -21,7 +21,7 @@ UVLayoutName = Literal["default", "fewer_mouth"]
 GUTTER = 1 / 128
 """Kept free around every island: at 128 texels two islands are two texels apart."""
 
-HOLE_DENSITY = 0.3
+HOLE_DENSITY = 0.8
 """Wanted magnification inside the holes of the skin (mouth, eyes), where nothing is drawn."""
 
 
@@ -84,8 +84,60 @@ def eye_from_front(vertices: np.ndarray, centre: np.ndarray) -> np.ndarray:
     return offset[:, :2] * (angle / np.maximum(planar, 1e-9))[:, None]
 
 
+def unroll_band(vertices: np.ndarray, quads: np.ndarray) -> np.ndarray:
+    """Straightens a bent grid of quads (a row of teeth): left to right by x, up by y, spaced by length.
+
+    Args:
+        vertices: All vertices, [V, 3].
+        quads: A grid of quads with four corners, [Q, 4].
+
+    Returns:
+        Coordinates in [0, 1] of the grid's vertices, zero elsewhere, [V, 2].
+    """
+    loop = _boundary_loops(quads)[0]
+    corner = np.flatnonzero(np.bincount(quads.reshape(-1), minlength=len(vertices))[loop] == 1)
+    loop = np.roll(loop, -corner[0])
+    corner = [*(corner - corner[0]), len(loop)]
+    sides = [np.append(loop, loop[0])[corner[k] : corner[k + 1] + 1] for k in range(4)]
+    if len(sides[0]) < len(sides[1]):
+        sides = sides[1:] + sides[:1]
+    uv = np.zeros((len(vertices), 2))
+    for axis, start in ((0, sides[3]), (1, sides[0])):
+        step = _steps_from(start, quads, len(vertices))
+        lines = [np.flatnonzero(step == k) for k in range(step.max() + 1)]
+        centre = np.stack([vertices[line].mean(0) for line in lines])
+        if axis == 0:  # along the arch: the mean point of a column moves along it
+            gap = np.linalg.norm(np.diff(centre, axis=0), axis=1)
+        else:
+            gap = np.array([_mean_gap(vertices[lines[k]], vertices[lines[k + 1]]) for k in range(len(lines) - 1)])
+        place_at = np.concatenate([[0], np.cumsum(gap)]) / gap.sum()
+        if centre[-1, axis] < centre[0, axis]:
+            place_at = 1 - place_at
+        for line, value in zip(lines, place_at, strict=True):
+            uv[line, axis] = value
+    return uv
+
+
+def _steps_from(start: np.ndarray, quads: np.ndarray, count: int) -> np.ndarray:
+    """Edges between every vertex and the nearest one of `start`; -1 outside the grid."""
+    step = np.full(count, -1)
+    step[start] = 0
+    edges = np.concatenate([quads[:, [k, (k + 1) % 4]] for k in range(4)])
+    edges = np.concatenate([edges, edges[:, ::-1]])
+    for distance in range(1, count):
+        reached = edges[(step[edges[:, 0]] == distance - 1) & (step[edges[:, 1]] < 0), 1]
+        if not len(reached):
+            break
+        step[reached] = distance
+    return step
+
+
+def _mean_gap(line: np.ndarray, other: np.ndarray) -> float:
+    return float(np.linalg.norm(line[:, None] - other, axis=2).min(1).mean())
+
+
 def flatten_skin(
-    vertices: np.ndarray, faces: np.ndarray, point: np.ndarray, density: np.ndarray, iterations: int = 4
+    vertices: np.ndarray, faces: np.ndarray, point: np.ndarray, density: np.ndarray, iterations: int = 5
 ) -> np.ndarray:
     """Flattens the skin onto the unit square with the neck's rim at the bottom and the crown in the middle of the top.
 
@@ -115,7 +167,8 @@ def flatten_skin(
 
 
 def _boundary_loops(faces: np.ndarray) -> list[np.ndarray]:
-    edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    sides = faces.shape[1]
+    edges = np.concatenate([faces[:, [k, (k + 1) % sides]] for k in range(sides)])
     known = set(map(tuple, edges.tolist()))
     following = {a: b for a, b in map(tuple, edges.tolist()) if (b, a) not in known}
     loops = []
