@@ -13,11 +13,13 @@ import numba
 import numpy as np
 
 LATITUDES, LONGITUDES = 48, 96
+ROOT_LENGTH = 0.028
+"""Metres over which a style's weights pass from those at the root to those further on."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """How hair of one style grows. Weights are (at the root, at the tip); lengths in metres.
+    """How hair of one style grows. Weights are (at the root, further on); lengths in metres.
 
     `top`, `front`, `side`, `back`: strand length by where the root is. `layer`: thickness of the hair over the scalp.
     """
@@ -106,7 +108,8 @@ def grow(roots, normals, lengths, layers, weights, anchors, grid, face_box, stif
         out[s, 0, 0], out[s, 0, 1], out[s, 0, 2] = px, py, pz
         for k in range(1, num_points):
             t = k / (num_points - 1)
-            w = weights[:, 0] * (1 - t) + weights[:, 1] * t
+            near_root = np.exp(-k * step / ROOT_LENGTH)
+            w = weights[:, 0] * near_root + weights[:, 1] * (1 - near_root)
             ox, oy, oz = px - anchors[0, 0], py - anchors[0, 1], pz - anchors[0, 2]
             r = np.sqrt(ox * ox + oy * oy + oz * oz) + 1e-9
             nx, ny, nz = ox / r, oy / r, oz / r

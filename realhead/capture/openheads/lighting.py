@@ -53,7 +53,7 @@ def studio_lighting(rng: np.random.Generator, num_directions: int = 18) -> Light
     radiance = _surroundings((0.66, 0.67, 0.69), (0.42, 0.41, 0.40), around)
     return Lighting(
         _unit(azimuth, elevation), (power[:, None] * tint).astype(np.float32), np.array([3, 3, 4, 2], np.float32),
-        around, radiance, float(rng.uniform(0.95, 1.05)),
+        around, radiance, float(rng.uniform(0.72, 0.80)),
     )  # fmt: skip
 
 

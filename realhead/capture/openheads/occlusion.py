@@ -3,7 +3,7 @@
 The scene is seen once from each lamp and from a few directions over the sphere (small orthographic depth maps). One set
 of maps serves the 16 cameras of a timestep, which makes soft shadows, the dark mouth cavity and the shade under hair
 nearly free. Hair is not opaque: each map cell also counts strand area in layers behind the first strand ("opacity
-shadow maps", Kim and Neumann 2001), and light fades exponentially with what it has passed.
+shadow maps", Kim and Neumann 2001), and light fades about exponentially with what it has passed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _basis(direction: np.ndarray) -> np.ndarray:
     return np.stack([side, np.cross(away, side), away]).astype(np.float32)
 
 
-def reach(vertices, normals, faces, hair, hair_area, direction, resolution=128, blur=1, density=1.0):
+def reach(vertices, normals, faces, hair, hair_area, direction, resolution=128, blur=1, density=1.0, light_hair=True):
     """Part of a distant lamp's light that reaches vertices and strand points.
 
     Args:
@@ -45,6 +45,7 @@ def reach(vertices, normals, faces, hair, hair_area, direction, resolution=128, 
         resolution: Side of the depth map in cells.
         blur: Half side of the box over which the shadow is averaged, cells: a larger lamp.
         density: Factor on the opacity of hair.
+        light_hair: Whether the answer for strand points is wanted (else it is empty).
 
     Returns:
         Factors in [0, 1]: vertices [V], strand points [M].
@@ -68,7 +69,7 @@ def reach(vertices, normals, faces, hair, hair_area, direction, resolution=128, 
     lifted_map = _to_map(lifted, basis, centre.astype(np.float32), scale, resolution)
     slack = np.float32(0.0015 + 1.2 / scale)
     at_vertices = _look_up(lifted_map, depth, first, layers, blur, slack)
-    at_hair = _look_up(hair_map, depth, first, layers, blur, slack)
+    at_hair = _look_up(hair_map, depth, first, layers, min(blur, 1), slack) if light_hair else np.zeros(0, np.float32)
     facing = np.clip((normals @ np.asarray(direction, np.float32)) * 4 + 1.6, 0, 1)
     return at_vertices * facing, at_hair
 
@@ -106,6 +107,7 @@ def _fill_hair(points, area, first, layers):
 def _look_up(points, depth, first, layers, blur, slack):
     size = depth.shape[0]
     out = np.empty(points.shape[0], np.float32)
+    one = np.float32(1.0)
     bounds = np.array([0.0, _LAYERS[0], _LAYERS[1], _LAYERS[2], 0.08], np.float32)
     for i in range(points.shape[0]):
         cx, cy, z = int(points[i, 0]), int(points[i, 1]), points[i, 2]
@@ -121,6 +123,6 @@ def _look_up(points, depth, first, layers, blur, slack):
                     for k in range(4):
                         share = (behind - bounds[k]) / (bounds[k + 1] - bounds[k])
                         passed += layers[y, x, k] * min(max(share, np.float32(0.0)), np.float32(1.0))
-                total += np.exp(-passed)
+                total += one / (one + passed * (one + passed * np.float32(0.5)))
         out[i] = total / max(count, 1)
     return out

@@ -34,13 +34,15 @@ class Surface:
 
 @dataclass(frozen=True)
 class Strands:
-    """Hair at one timestep: points [M, 3] in the world, colors [M, 3] linear, widths [M] metres, starts int32 [S + 1]."""
+    """Hair at one timestep: points [M, 3] in the world, colors [M, 3] linear, widths [M] metres, starts int32 [S + 1],
+    gloss [M].
+    """
 
     points: np.ndarray
     colors: np.ndarray
     widths: np.ndarray
     starts: np.ndarray
-    gloss: float = 0.5
+    gloss: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def _strand_tangents(points, starts, widths):
 
 def light_scene(
     surface: Surface, vertices: np.ndarray, strands: Strands, lighting: Lighting, detail_rotation: np.ndarray,
-    blockers: np.ndarray | None = None,
+    strand_ambient: np.ndarray | None = None,
 ) -> LitScene:  # fmt: skip
     """Computes what all cameras of a timestep share.
 
@@ -107,30 +109,33 @@ def light_scene(
         strands: Hair at this timestep.
         lighting: Lamps and surroundings.
         detail_rotation: Rotation from template axes to the world, for the bump normals [3, 3].
-        blockers: Triangles that throw shadows (default: all), int32 [F', 3].
+        strand_ambient: Surroundings at the strand points of an earlier timestep (they hardly change; finding them is
+            what costs most) [M].
     """
     vertices = np.ascontiguousarray(vertices, np.float32)
     normals = vertex_normals(vertices, surface.faces)
     tangents, area = _strand_tangents(strands.points, strands.starts, strands.widths)
-    blockers = surface.faces if blockers is None else blockers
     # One strand in three stands for all of them in the surroundings' maps.
     sparse = np.arange(0, len(strands.points), 3)
     ambient = np.zeros((len(vertices), 3), np.float32)
     thin = np.zeros(len(sparse), np.float32)
+    hair, hair_area = strands.points[sparse], area[sparse] * 3
     share = np.float32(4.0 / len(lighting.around))
     for direction, radiance in zip(lighting.around, lighting.radiance, strict=True):
         seen, seen_hair = reach(
-            vertices, normals, blockers, strands.points[sparse], area[sparse] * 3, direction, 96, 1, 0.7
+            vertices, normals, surface.faces, hair, hair_area, direction, 96, 1, 0.7, strand_ambient is None
         )
         cosine = np.clip(normals @ direction * 0.85 + 0.15, 0, 1)
         ambient += (seen * cosine * share)[:, None] * radiance
-        thin += seen_hair * (share / 4)
-    strand_ambient = np.repeat(thin, 3)[: len(strands.points)] if len(sparse) else np.zeros(0, np.float32)
+        if strand_ambient is None:
+            thin += seen_hair * (share / 4)
+    if strand_ambient is None:
+        strand_ambient = np.repeat(thin, 3)[: len(strands.points)]
     shadow = np.empty((len(vertices), len(lighting.directions)), np.float32)
     strand_shadow = np.empty((len(strands.points), len(lighting.directions)), np.float32)
     for k, direction in enumerate(lighting.directions):
         shadow[:, k], strand_shadow[:, k] = reach(
-            vertices, normals, blockers, strands.points, area, direction, 160, int(lighting.softness[k]), 0.8
+            vertices, normals, surface.faces, strands.points, area, direction, 160, int(lighting.softness[k]), 0.8
         )
     return LitScene(
         surface, vertices, normals, ambient, shadow, strands, tangents, strand_ambient, strand_shadow,
@@ -210,7 +215,7 @@ def render(
         surroundings = lighting.radiance.mean(0).astype(np.float32)
         shade_strands(
             strands.points, scene.strand_tangents, strands.colors, scene.strand_ambient, scene.strand_shadow,
-            np.float32(strands.gloss), eye, lighting.directions, lighting.colors, surroundings, lit,
+            strands.gloss, eye, lighting.directions, lighting.colors, surroundings, lit,
         )  # fmt: skip
         draw_ribbons(on_screen, lit, strands.widths, strands.starts, K[0, 0] * factor, depth, index, image)
     shade_surface(

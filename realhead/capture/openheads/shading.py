@@ -140,7 +140,7 @@ def shade_strands(
         colors: Linear hair colour [M, 3].
         ambient: Share of the surroundings that reaches the point [M].
         shadow: Share of each lamp that reaches the point [M, L].
-        gloss: Strength of the highlights.
+        gloss: Strength of the highlights [M].
         ambient_color: Colour of the surroundings [3].
     """
     one, zero = np.float32(1.0), np.float32(0.0)
@@ -166,17 +166,17 @@ def shade_strands(
             tl_root, tl_tip = tl + shift, tl - shift
             primary = sin_l * sin_e - tl_root * te
             secondary = sin_l * sin_e - tl_tip * te
-            primary = max(primary, zero) ** np.float32(80.0) * gloss * reach
-            secondary = max(secondary, zero) ** np.float32(22.0) * gloss * reach * np.float32(2.5)
+            primary = max(primary, zero) ** np.float32(60.0) * gloss[i] * reach
+            secondary = max(secondary, zero) ** np.float32(16.0) * gloss[i] * reach * np.float32(1.8)
             # Fur has no normal: light from behind is held back by how far it is opposite to the eye.
             back = ex * light_directions[k, 0] + ey * light_directions[k, 1] + ez * light_directions[k, 2]
             diffuse = reach * sin_l * (np.float32(0.75) + np.float32(0.25) * back) * np.float32(0.7) + secondary
             light_r += light_colors[k, 0] * diffuse
             light_g += light_colors[k, 1] * diffuse
             light_b += light_colors[k, 2] * diffuse
-            white_r += light_colors[k, 0] * primary * np.float32(0.12)
-            white_g += light_colors[k, 1] * primary * np.float32(0.12)
-            white_b += light_colors[k, 2] * primary * np.float32(0.12)
+            white_r += light_colors[k, 0] * primary * np.float32(0.07)
+            white_g += light_colors[k, 1] * primary * np.float32(0.07)
+            white_b += light_colors[k, 2] * primary * np.float32(0.07)
         out[i, 0] = colors[i, 0] * light_r + white_r
         out[i, 1] = colors[i, 1] * light_g + white_g
         out[i, 2] = colors[i, 2] * light_b + white_b

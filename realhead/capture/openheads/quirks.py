@@ -1,0 +1,81 @@
+"""What a tracker cannot know: asymmetry at rest, a person's own way of each expression, tongue and lips.
+
+These offsets are added in the canonical head, before skinning, and are nowhere in the stored parameters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from realhead.capture.openheads.atlas import Atlas
+from realhead.capture.openheads.expressions import HIDDEN
+from realhead.capture.openheads.noise import noise
+
+
+@dataclass(frozen=True)
+class Quirks:
+    """Offsets in metres over the head's vertices.
+
+    Attributes:
+        asymmetry: Offset at rest [V, 3].
+        correctives: Offset per unit of each expression coefficient [V, 3, E].
+        jaw: Offset per radian of jaw opening [V, 3].
+        hidden: Offset at full tongueUp, tongueSide, lipSuck [3, V, 3].
+    """
+
+    asymmetry: np.ndarray
+    correctives: np.ndarray
+    jaw: np.ndarray
+    hidden: np.ndarray
+
+    def offset(self, expression: np.ndarray, jaw_pitch: float, hidden: np.ndarray) -> np.ndarray:
+        """Canonical offset of a timestep beyond the tracked parameters, without the asymmetry at rest [V, 3].
+
+        Args:
+            expression: Coefficients [E].
+            jaw_pitch: Opening of the jaw in radians.
+            hidden: Scores of the hidden motion [3].
+        """
+        return self.correctives @ expression + self.jaw * jaw_pitch + np.tensordot(hidden, self.hidden, 1)
+
+
+def make_quirks(atlas: Atlas, seed: int) -> Quirks:
+    """Draws a person's quirks (`seed` is the person's)."""
+    template, number = atlas.template, 1000 * seed
+    skin = atlas.regions["skin"].astype(np.float32)
+    eyes = atlas.landmarks[36:48].reshape(2, 6, 3).mean(1)
+    near_eyes = np.exp(-(np.linalg.norm(template[:, None] - eyes, axis=-1).min(1) ** 2) / (2 * 0.02**2))
+    calm = skin * (1 - 0.85 * near_eyes)
+    asymmetry = 0.0011 * _vector_noise(template, 0.055, number) * calm[:, None]
+    directions = atlas.head.exprdirs.numpy()
+    size = np.linalg.norm(directions, axis=1, keepdims=True)
+    ways = np.stack([_vector_noise(template, 0.035, number + 3 * e + 10) for e in range(directions.shape[2])], -1)
+    # A lid's path is fixed by the eyeball: blinks stay as they are.
+    free = np.array(["eyeBlink" not in n and n != "tongueOut" for n in atlas.head.expression_names], np.float32)
+    correctives = 0.30 * size * ways * free * (1 - near_eyes[:, None, None])
+    lips = atlas.vertex_field("lips", 4)
+    jaw = 0.008 * _vector_noise(template, 0.03, number + 500) * lips[:, None]
+    return Quirks(asymmetry.astype(np.float32), correctives.astype(np.float32), jaw.astype(np.float32),
+                  _hidden(atlas).astype(np.float32))  # fmt: skip
+
+
+def _vector_noise(points: np.ndarray, size: float, seed: int) -> np.ndarray:
+    return np.stack([noise(points, size, seed + k, 2) for k in range(3)], -1)
+
+
+def _hidden(atlas: Atlas) -> np.ndarray:
+    template = atlas.template
+    out = np.zeros((len(HIDDEN), *template.shape))
+    tongue = atlas.regions["tongue"]
+    z = template[:, 2]
+    s = np.clip((z - (z[tongue].max() - 0.045)) / 0.045, 0, 1) * tongue
+    out[0, :, 1], out[0, :, 2] = 0.017 * s**2, -0.007 * s**2
+    out[1, :, 0] = 0.013 * s**2
+    lips = atlas.vertex_field("lips", 1)
+    middle = atlas.landmarks[60:68].mean(0)
+    away = template[:, 1] - middle[1]
+    out[2, :, 2] = -0.0040 * lips
+    out[2, :, 1] = -0.35 * away * lips
+    return out
