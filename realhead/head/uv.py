@@ -40,13 +40,13 @@ class UVMap:
 
     resolution: int
     mask: Bool[Tensor, "r r"]
-    index: Int[Tensor, "n"]
-    face: Int[Tensor, "n"]
+    index: Int[Tensor, " n"]
+    face: Int[Tensor, " n"]
     barycentric: Float[Tensor, "n 3"]
     corners: Int[Tensor, "n 3"]
     frame: Float[Tensor, "n 3 3"]
     footprint: Float[Tensor, "n 2"]
-    regions: dict[str, Bool[Tensor, "n"]]
+    regions: dict[str, Bool[Tensor, " n"]]
 
     @classmethod
     def rasterize(
@@ -55,7 +55,7 @@ class UVMap:
         faces: Int[Tensor, "f 3"],
         uv_coords: Float[Tensor, "t 2"],
         uv_faces: Int[Tensor, "f 3"],
-        regions: dict[str, Bool[Tensor, "v"]],
+        regions: dict[str, Bool[Tensor, " v"]],
         resolution: int,
     ) -> UVMap:
         """Finds, for every texel centre, the triangle that covers it.
@@ -92,7 +92,7 @@ class UVMap:
     def __len__(self) -> int:
         return len(self.index)
 
-    def region(self, name: str) -> Bool[Tensor, "n"]:
+    def region(self, name: str) -> Bool[Tensor, " n"]:
         """Mask over the covered texels of a named region.
 
         Raises:

@@ -37,15 +37,11 @@ class Island:
     mouth: bool = False
 
     def shrunk(self, area: float) -> Island:
-        """The same island about the same centre with a share of its area."""
-        scale = area**0.5
-        return dataclasses.replace(
-            self,
-            left=self.left + 0.5 * self.width * (1 - scale),
-            bottom=self.bottom + 0.5 * self.height * (1 - scale),
-            width=self.width * scale,
-            height=self.height * scale,
-        )
+        """The same island about the same centre with a share of its area (inside the gutter)."""
+        width, height = ((side - 2) * area**0.5 + 2 for side in (self.width, self.height))
+        left = round(self.left + 0.5 * (self.width - width))  # on whole texels of 128
+        bottom = round(self.bottom + 0.5 * (self.height - height))
+        return dataclasses.replace(self, left=left, bottom=bottom, width=width, height=height)
 
 
 DEFAULT: tuple[Island, ...] = (
