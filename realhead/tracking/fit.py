@@ -1,0 +1,357 @@
+"""Fitting the head to landmarks: focal length, identity, head pose, expression, jaw and gaze of one or many frames.
+
+Gauss-Newton over all unknowns at once. A landmark's error is measured in inter-ocular distances and counted through a
+Geman-McClure weight, so that a hidden point does not pull. Identity is pulled to the mean head; expression, jaw and gaze
+are pulled to what the network's action scores say, within their legal range.
+
+The camera stands at the origin and looks along -z, its y axis up; `realhead.tracking.track` moves the world afterwards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from realhead.head.actions import EYE_DOWN, EYE_IN, EYE_UP, JAW_OPEN, JAW_SIDE
+from realhead.tracking.landmark_head import LandmarkHead, State, rotation_matrix, rotation_vector
+
+GROUPS: dict[str, tuple[int, ...]] = {
+    "eyes": (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+    + (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
+    "brows": (276, 283, 282, 295, 285, 300, 293, 334, 296, 336, 46, 53, 52, 65, 55, 70, 63, 105, 66, 107),
+    "nose": (168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 98, 97, 326, 327, 294, 278, 344, 64, 48, 115, 220, 440, 45, 275),
+    "outer lips": (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
+    "inner lips": (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191),
+    "irises": (468, 473),
+}
+"""MediaPipe's points by the part of the face they lie on; the rest is "other"."""
+
+WEIGHTS = {"eyes": 1.0, "brows": 0.6, "nose": 1.0, "outer lips": 1.0, "inner lips": 1.2, "irises": 1.0, "other": 0.4}
+MIN_JAW, MAX_JAW = (-0.06, -JAW_SIDE), (JAW_OPEN * 1.15, JAW_SIDE)
+MIN_GAZE, MAX_GAZE = (-EYE_UP * 1.6, -EYE_IN * 1.3), (EYE_DOWN * 1.6, EYE_IN * 1.3)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the landmarker saw in one frame.
+
+    Attributes:
+        points: Pixels relative to the principal point, y down, [L, 2], in the order of `LandmarkHead.indices`.
+        depth: The network's own depth of the points, in pixels, smaller is nearer, [L]; only starts the search.
+        expression: Expression coefficients that the scores stand for, [E].
+        jaw: Jaw pitch and yaw that the scores stand for, radians, [2].
+        gaze: Pitch and yaw of left and right eye that the scores stand for, radians, [4].
+        extent: Longer side of the picture in pixels.
+    """
+
+    points: np.ndarray
+    depth: np.ndarray
+    expression: np.ndarray
+    jaw: np.ndarray
+    gaze: np.ndarray
+    extent: float
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How strongly each unknown is held."""
+
+    noise: float = 0.025
+    """Standard deviation of a good landmark, in inter-ocular distances."""
+    robust: float = 4.0
+    """Errors beyond so many standard deviations lose their weight."""
+    shape: float = 1.0
+    """Standard deviation of identity coefficients."""
+    expression: float = 0.12
+    """Standard deviation of expression coefficients around the scores."""
+    jaw: float = 0.08
+    """Standard deviation of jaw angles around the scores, radians."""
+    gaze: float = 0.15
+    """Standard deviation of eye angles around the scores, radians."""
+    focal: float = 1.5
+    """Expected focal length, in longer picture sides, when the camera did not note it."""
+    focal_spread: float = 0.35
+    """Standard deviation of the focal length's logarithm."""
+    iterations: int = 30
+    """Most Gauss-Newton steps."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Result of a fit.
+
+    Attributes:
+        focal: Focal length in pixels.
+        shape: Identity coefficients [S].
+        states: One state per frame.
+        errors: Landmark errors in inter-ocular distances, one array [L] per frame.
+    """
+
+    focal: float
+    shape: np.ndarray
+    states: tuple[State, ...]
+    errors: tuple[np.ndarray, ...]
+
+
+class Fitter:
+    """Fits one head model."""
+
+    def __init__(self, head: LandmarkHead, options: FitOptions | None = None):
+        """Prepares the weights of the landmarks.
+
+        Args:
+            head: The reduced head.
+            options: How strongly each unknown is held.
+        """
+        self.head, self.options = head, options or FitOptions()
+        self.group = np.array([_group_of(i) for i in head.indices])
+        self.weight = np.array([WEIGHTS[g] for g in self.group])
+        expressions = head.num_expression
+        self._low = np.concatenate([np.full(6, -np.inf), np.zeros(expressions), MIN_JAW, MIN_GAZE, MIN_GAZE])
+        self._high = np.concatenate([np.full(6, np.inf), np.ones(expressions), MAX_JAW, MAX_GAZE, MAX_GAZE])
+        o = self.options
+        spread = [np.full(6, np.inf), np.full(expressions, o.expression), np.full(2, o.jaw), np.full(4, o.gaze)]
+        self._precision = 1 / np.concatenate(spread) ** 2
+
+    def fit(self, observations: list[Observation], focal: float | None = None) -> Fit:
+        """Finds everything from scratch, identity and focal length shared by all frames.
+
+        Args:
+            observations: One or more frames of one person by one kind of camera (pixels of equal size).
+            focal: Focal length in pixels where it is known; it is then hardly changed.
+
+        Returns:
+            The fit.
+        """
+        o = self.options
+        wanted = np.log(focal or o.focal * max(ob.extent for ob in observations))
+        spread = 0.03 if focal else o.focal_spread
+        log_focal, shape = wanted, np.zeros(self.head.num_shape)
+        states = [self.start(ob, np.exp(log_focal)) for ob in observations]
+        damping = 1e-3
+        cost = self._total(observations, states, shape, log_focal, wanted, spread)
+        for step in range(o.iterations):
+            system = self._shared_system(observations, states, shape, log_focal, wanted, spread, only_pose=step < 3)
+            shape_step, focal_step, steps = system.solve(damping)
+            trial = (shape + shape_step, log_focal + focal_step, [self.bounded(s, d) for s, d in zip(states, steps)])
+            trial_cost = self._total(observations, trial[2], trial[0], trial[1], wanted, spread)
+            if trial_cost > cost and step >= 3:
+                damping *= 8
+                if damping > 1e4:
+                    break
+                continue
+            done = step > 8 and cost - trial_cost < 1e-4 * cost
+            (shape, log_focal, states), cost, damping = trial, trial_cost, max(damping / 4, 1e-6)
+            if done:
+                break
+        return self._result(observations, np.exp(log_focal), shape, states)
+
+    def refit(
+        self, observation: Observation, shape: np.ndarray, focal: float, start: State | None = None, iterations: int = 6
+    ) -> tuple[State, np.ndarray]:
+        """Finds one frame of a known person and camera.
+
+        Args:
+            observation: The frame.
+            shape: Identity coefficients.
+            focal: Focal length in pixels.
+            start: State to start from, usually the previous frame's; from the scores when None.
+            iterations: Gauss-Newton steps (more when there is no start).
+
+        Returns:
+            The state, and landmark errors in inter-ocular distances [L].
+        """
+        state = self.start(observation, focal) if start is None else start
+        for step in range(iterations if start is not None else iterations + 8):
+            hessian, gradient, *_ = self._frame_system(observation, state, shape, focal)
+            if start is None and step < 3:  # pose first
+                hessian, gradient = hessian[:6, :6], gradient[:6]
+            move = np.zeros(len(self._low))
+            damped = hessian + 1e-6 * np.diag(np.diag(hessian))
+            move[: len(gradient)] = np.linalg.solve(damped, -gradient)
+            state = self.bounded(state, move)
+            if step > 1 and np.abs(move[6:]).max() < 2e-3 and np.abs(move[:6]).max() < 2e-4:
+                break
+        return state, self.errors(observation, state, shape, focal)
+
+    def start(self, observation: Observation, focal: float) -> State:
+        """A first guess: the network's own depth aligned with the mean head, scores for the rest."""
+        flat = np.concatenate([observation.points, observation.depth[:, None]], 1) * np.array([1.0, -1.0, -1.0])
+        rest = self.head.neutral()
+        a, b = rest - rest.mean(0), flat - flat.mean(0)
+        u, s, vt = np.linalg.svd(b.T @ (a * self.weight[:, None]))
+        sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
+        rotation = (u * sign) @ vt
+        scale = (s * sign).sum() / (self.weight[:, None] * a**2).sum()  # pixels per metre
+        distance = focal / scale
+        centre = np.append(flat[:, :2].mean(0) / scale, -distance)
+        jaw_free = State(rotation, np.zeros(3), observation.expression, observation.jaw, observation.gaze)
+        posed = self.head.points(np.zeros(self.head.num_shape), jaw_free)
+        return replace(jaw_free, translation=centre - posed.mean(0))
+
+    def errors(self, observation: Observation, state: State, shape: np.ndarray, focal: float) -> np.ndarray:
+        """Distance of each landmark from its observation in inter-ocular distances, [L]."""
+        pixels = project(self.head.points(shape, state), focal)
+        return np.linalg.norm(pixels - observation.points, axis=1) / self.interocular(observation)
+
+    def interocular(self, observation: Observation) -> float:
+        """Distance of the outer eye corners in pixels, corrected for a turned head by the face's height."""
+        index = {int(i): n for n, i in enumerate(self.head.indices)}
+        p = observation.points
+        width = np.linalg.norm(p[index[33]] - p[index[263]])
+        eyes = (p[index[33]] + p[index[263]]) / 2
+        # From the eyes to the upper lip it is about 0.78 of the distance of the outer eye corners.
+        return float(max(width, np.linalg.norm(eyes - p[index[0]]) / 0.78, 1e-3))
+
+    def bounded(self, state: State, step: np.ndarray) -> State:
+        """The state after a step, inside the legal ranges."""
+        moved = state.moved(np.concatenate([np.clip(step[:3], -0.5, 0.5), step[3:]]))
+        end = 6 + self.head.num_expression
+        low, high = self._low, self._high
+        return replace(
+            moved,
+            translation=np.append(moved.translation[:2], min(moved.translation[2], -0.08)),
+            expression=np.clip(moved.expression, low[6:end], high[6:end]),
+            jaw=np.clip(moved.jaw, low[end : end + 2], high[end : end + 2]),
+            gaze=np.clip(moved.gaze, low[end + 2 :], high[end + 2 :]),
+        )
+
+    def _residual(self, observation: Observation, points: np.ndarray, focal: float) -> tuple[np.ndarray, np.ndarray]:
+        """Landmark residuals in standard deviations [L, 2] and their robust weights [L]."""
+        unit = self.interocular(observation) * self.options.noise
+        residual = (project(points, focal) - observation.points) / unit
+        squared = (residual**2).sum(1) / self.options.robust**2
+        return residual, self.weight / (1 + squared) ** 2
+
+    def _frame_system(self, observation: Observation, state: State, shape: np.ndarray, focal: float):
+        """Normal equations of one frame: state, then what couples it to identity and focal length."""
+        points, by_shape, by_state = self.head.derivatives(shape, state)
+        residual, weight = self._residual(observation, points, focal)
+        unit = self.interocular(observation) * self.options.noise
+        camera = projection_derivative(points, focal) / unit  # [L, 2, 3]
+        state_rows = (camera @ by_state).reshape(-1, by_state.shape[-1])
+        shape_rows = (camera @ by_shape).reshape(-1, by_shape.shape[-1])
+        focal_rows = (project(points, focal) / unit).reshape(-1, 1)  # by log focal
+        shared = np.concatenate([shape_rows, focal_rows], 1)
+        weights = np.repeat(weight, 2)
+        weighted = state_rows * weights[:, None]
+        pull = self._pull(observation, state)
+        hessian = weighted.T @ state_rows + np.diag(self._precision)
+        gradient = weighted.T @ residual.reshape(-1) + pull
+        hessian, blocked = self._block(state, gradient, hessian)
+        coupling = weighted.T @ shared
+        coupling[blocked] = 0
+        gradient[blocked] = 0
+        shared_hessian = (shared * weights[:, None]).T @ shared
+        shared_gradient = (shared * weights[:, None]).T @ residual.reshape(-1)
+        return hessian, gradient, coupling, shared_hessian, shared_gradient
+
+    def _pull(self, observation: Observation, state: State) -> np.ndarray:
+        """Gradient of the priors on the state."""
+        offset = np.concatenate(
+            [
+                np.zeros(6),
+                state.expression - observation.expression,
+                state.jaw - observation.jaw,
+                state.gaze - observation.gaze,
+            ]
+        )
+        return self._precision * offset
+
+    def _block(self, state: State, gradient: np.ndarray, hessian: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Holds unknowns that lie on their bound and are pushed outward."""
+        values = np.concatenate([np.zeros(6), state.expression, state.jaw, state.gaze])
+        blocked = ((values <= self._low) & (gradient > 0)) | ((values >= self._high) & (gradient < 0))
+        blocked[:6] = False
+        hessian[blocked] = 0
+        hessian[:, blocked] = 0
+        hessian[blocked, blocked] = 1
+        return hessian, blocked
+
+    def _shared_system(self, observations, states, shape, log_focal, wanted, spread, only_pose: bool) -> _Arrow:
+        frames = [self._frame_system(ob, st, shape, np.exp(log_focal)) for ob, st in zip(observations, states)]
+        hessian = sum(f[3] for f in frames)
+        gradient = sum(f[4] for f in frames)
+        count = self.head.num_shape
+        precision = np.append(np.full(count, 1 / self.options.shape**2), 1 / spread**2)
+        hessian = hessian + np.diag(precision)
+        gradient = gradient + precision * np.append(shape, log_focal - wanted)
+        return _Arrow(hessian, gradient, [f[:3] for f in frames], only_pose)
+
+    def _total(self, observations, states, shape, log_focal, wanted, spread) -> float:
+        """The cost that the steps lower."""
+        scale = self.options.robust**2
+        total = (shape**2).sum() / self.options.shape**2 + ((log_focal - wanted) / spread) ** 2
+        for ob, state in zip(observations, states):
+            residual, _ = self._residual(ob, self.head.points(shape, state), np.exp(log_focal))
+            squared = (residual**2).sum(1) / scale
+            total += scale * (self.weight * squared / (1 + squared)).sum()
+            precision = np.where(self._precision > 0, self._precision, 1)
+            total += (self._pull(ob, state) ** 2 / precision).sum()
+        return float(total)
+
+    def _result(self, observations, focal: float, shape: np.ndarray, states: list[State]) -> Fit:
+        errors = tuple(self.errors(ob, st, shape, focal) for ob, st in zip(observations, states))
+        return Fit(float(focal), shape, tuple(states), errors)
+
+
+@dataclass(frozen=True)
+class _Arrow:
+    """Normal equations with an arrow's shape: frames touch each other only through identity and focal length."""
+
+    hessian: np.ndarray
+    gradient: np.ndarray
+    frames: list
+    only_pose: bool
+
+    def solve(self, damping: float) -> tuple[np.ndarray, float, list[np.ndarray]]:
+        """Steps of identity, logarithm of the focal length and every frame's state."""
+        if self.only_pose:
+            steps = [np.zeros(len(g)) for _, g, _ in self.frames]
+            for step, (h, g, _) in zip(steps, self.frames):
+                step[:6] = np.linalg.solve(h[:6, :6], -g[:6])
+            return np.zeros(len(self.gradient) - 1), 0.0, steps
+        hessian, gradient = self.hessian + damping * np.diag(np.diag(self.hessian)), self.gradient.copy()
+        inverses = []
+        for h, g, coupling in self.frames:
+            inverse = np.linalg.inv(h + damping * np.diag(np.diag(h)))
+            hessian = hessian - coupling.T @ inverse @ coupling
+            gradient = gradient - coupling.T @ inverse @ g
+            inverses.append(inverse)
+        shared = np.linalg.solve(hessian, -gradient)
+        steps = [-i @ (g + c @ shared) for i, (_, g, c) in zip(inverses, self.frames)]
+        return shared[:-1], float(np.clip(shared[-1], -0.3, 0.3)), steps
+
+
+def project(points: np.ndarray, focal: float) -> np.ndarray:
+    """Pixels relative to the principal point, y down, [L, 2]."""
+    return focal * points[:, :2] * np.array([1.0, -1.0]) / -points[:, 2:]
+
+
+def projection_derivative(points: np.ndarray, focal: float) -> np.ndarray:
+    """Derivative of `project` by the point, [L, 2, 3]."""
+    x, y, z = points.T
+    zero = np.zeros_like(x)
+    rows = [[-focal / z, zero, focal * x / z**2], [zero, focal / z, -focal * y / z**2]]
+    return np.stack([np.stack(row, -1) for row in rows], 1)
+
+
+def report(fitter: Fitter, errors: list[np.ndarray] | tuple[np.ndarray, ...]) -> dict[str, float]:
+    """Median landmark error per group and over all, in per cent of the inter-ocular distance, and the lips' 90th
+    percentile."""
+    stacked = 100 * np.stack(errors)
+    groups = [g for g in WEIGHTS if (fitter.group == g).any()]
+    table = {g: float(np.median(stacked[:, fitter.group == g])) for g in groups}
+    table["all"] = float(np.median(stacked))
+    lips = np.isin(fitter.group, ("outer lips", "inner lips"))
+    if lips.any():
+        table["lips 90 %"] = float(np.quantile(stacked[:, lips], 0.9))
+    return table
+
+
+def _group_of(index: int) -> str:
+    return next((name for name, members in GROUPS.items() if index in members), "other")
+
+
+__all__ = ["Fit", "FitOptions", "Fitter", "Observation", "project", "report", "rotation_matrix", "rotation_vector"]
