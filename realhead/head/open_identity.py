@@ -180,12 +180,14 @@ def _bell(rng: np.random.Generator, count: int) -> np.ndarray:
 def _sample_factors(rng: np.random.Generator, count: int) -> dict[str, np.ndarray]:
     gender = rng.random(count)
     gender = np.where(gender < 0.5, 0.5 * gender, 0.5 + 0.5 * gender)  # 0 male, 1 female, nobody exactly between
-    old = rng.random(count) ** 2 * 0.95
+    old = rng.random(count)
+    old = 0.95 * (old * old)
     muscle = 0.5 + 0.13 * _bell(rng, count)
     weight = 0.52 + 0.14 * _bell(rng, count)
     height = 0.5 + 0.1 * _bell(rng, count)
     common = 0.35 + 0.6 * rng.random(count)
-    origin = rng.random((count, 3)) ** 4 + 0.01
+    origin = rng.random((count, 3))
+    origin = (origin * origin) * (origin * origin) + 0.01  # products are exact to the bit, powers are not
     origin = origin / origin.sum(1, keepdims=True)
     factors = {"male": 1 - gender, "female": gender, "young": 1 - old, "old": old}
     factors |= dict(zip(ORIGINS, origin.T, strict=True))
