@@ -83,7 +83,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Sequences after NeRSemble's names; the sentence is spoken, the others go through their faces in the person's order."""
 
-SPEECH = "kkamp__smol__denS_u__mas__Tat__fala_Si_o_el__pe_af_u_mo_la"
+SPEECH = "kkam_smol_elkeS_u_mas_Tak_fala_Si_o_el_ae_af_u_mo_li"
 """Mouth shapes of the sentence (one letter each, see VISEMES); roughly its sounds and then a few contrasts."""
 
 
