@@ -31,22 +31,16 @@ class Command:
     """What to do after Ctrl-C."""
 
 
+AGAIN = "the same command goes on where it was."
 COMMANDS: dict[str, Command] = {
     "doctor": Command("house", "doctor", "look at this machine: versions, device, weight files, what is missing"),
-    "train": Command(
-        "learning",
-        "train",
-        "train a prior over heads on a capture set",
-        "the same command goes on from the last checkpoint.",
-    ),
+    "data": Command("capturing", "data", "capture synthetic people with sixteen cameras", AGAIN),
+    "train": Command("learning", "train", "train a prior over heads on a capture set", AGAIN),
     "enroll": Command("avatars", "enroll", "make an avatar from one to three pictures of a capture"),
     "drive": Command("avatars", "drive", "move an avatar by a capture and write a side-by-side clip"),
-    "evaluate": Command(
-        "learning",
-        "evaluate",
-        "measure a prior on people it never saw",
-        "the same command goes on with the next person.",
-    ),
+    "evaluate": Command("learning", "evaluate", "measure a prior on people it never saw", AGAIN),
+    "ablate": Command("learning", "ablate", "train and measure the rows of the paper's ablation tables", AGAIN),
+    "report": Command("learning", "report", "make tables and figures of results"),
     "view": Command("avatars", "view", "look at an avatar's Gaussians in the browser"),
     "export": Command("avatars", "export", "write an avatar's Gaussians as a 3DGS .ply"),
     "notebooks": Command("house", "notebooks", "store, execute or check the notebooks"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
@@ -60,3 +61,45 @@ def evaluate(
 
     evaluate(prior, data, protocol, out)
     print(out)
+
+
+def ablate(
+    data: DataPath,
+    out: Out,
+    tables: Annotated[tuple[str, ...], arg(metavar="II|III|IV|V|VI")] = ("II", "III", "V"),
+    variants: Annotated[tuple[str, ...], arg(metavar="NAME")] = (),
+    preset: Literal["tiny", "laptop", "paper"] = "tiny",
+    iterations: Annotated[int | None, arg(metavar="INT")] = None,
+    seeds: Annotated[tuple[int, ...], arg(metavar="INT")] = (0,),
+) -> None:
+    """Trains and measures one prior for each row of the paper's ablation tables.
+
+    Args:
+        data: Root of a capture set with training and test people.
+        out: Folder of the runs, the evaluations and ablation.json.
+        tables: Tables whose rows are trained.
+        variants: Single rows instead of tables: ours, rgb, no_mouth, dino, hog, 3dmm_only, ...
+        preset: Preset of every run.
+        iterations: Optimiser steps of every run instead of the preset's.
+        seeds: One training a seed, so that the spread is known.
+    """
+    from realhead.ablation import AblationConfig, ablate
+
+    config = AblationConfig(tables=tables, preset=preset, iterations=iterations, seeds=seeds)
+    ablate(data, out, config, variants=variants or None)
+    print(out / "ablation.json")
+
+
+def report(
+    results: Annotated[Positional[Path], arg(metavar="RESULTS")] = Path("results"),
+    out: Out = Path("results/report"),
+) -> None:
+    """Makes tables and figures of results, the paper's numbers beside ours.
+
+    Args:
+        results: Folder of results; every evaluation, ablation and curve below it is taken.
+        out: Folder of the report.
+    """
+    from realhead.report import report
+
+    print(report(results, out).page)
