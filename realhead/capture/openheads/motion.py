@@ -66,7 +66,10 @@ class Clip:
 
     def expressive_timesteps(self, count: int) -> list[int]:
         """Timestep 0 and the `count` - 1 moments most different from it and from each other, in order of time."""
-        features = np.concatenate([self.scores, self.hidden, self.neck * 0.8, self.root * 0.8], 1)
+        weight = np.ones(len(ARKIT_NAMES))
+        for name in ("eyeBlinkLeft", "eyeBlinkRight"):
+            weight[ARKIT_NAMES.index(name)] = 0.15  # else a chance blink, the largest motion of all, is always chosen
+        features = np.concatenate([self.scores * weight, self.hidden, self.neck * 0.8, self.root * 0.8], 1)
         chosen = [0]
         distance = np.linalg.norm(features - features[0], axis=1)
         while len(chosen) < min(count, len(self)):
