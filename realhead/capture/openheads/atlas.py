@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from realhead.capture.openheads.anchors import painter_points
 from realhead.capture.openheads.noise import noise
 from realhead.head.model import Head
 
@@ -28,7 +29,7 @@ class Atlas:
         head: The head.
         template: Mean vertices, float32 [V, 3].
         faces: Triangles, int32 [F, 3].
-        landmarks: The 68 landmarks on the template, metres [68, 3] (36-41 are the person's right eye).
+        landmarks: The painter's 68 points on the template, metres [68, 3] (36-41 are the person's right eye).
         positions: Template position of each covered texel, float32 [N, 3].
     """
 
@@ -40,7 +41,7 @@ class Atlas:
         self.regions = {k: v.numpy() for k, v in head.regions.items()}
         self._uv = head.uv_map(SIZE)
         self.positions = self._uv.interpolate(head.v_template).numpy().astype(np.float32)
-        self.landmarks = head.landmark_positions(head.v_template[None])[0].numpy()
+        self.landmarks = painter_points(self.template, self.faces[self.regions["skin"][self.faces].all(1)])
         self._fields: dict[str, np.ndarray] = {}
 
     @cached_property
@@ -48,6 +49,21 @@ class Atlas:
         """Texture position of each corner of the head's triangles, float32 [F, 3, 2]."""
         uv = self.head.uv_coords.numpy()[self.head.uv_faces.numpy()]
         return np.stack([uv[..., 0] * SIZE, (1 - uv[..., 1]) * SIZE], -1).astype(np.float32)
+
+    def lid_margin(self, side: float, upper: bool) -> np.ndarray:
+        """Vertices where the lid's skin meets the eye socket, from the inner to the outer corner [K].
+
+        Args:
+            side: 1 for the person's left eye, -1 for the right.
+            upper: Upper or lower lid.
+        """
+        margin = self.regions["skin"] & self.regions["socket"] & (self.template[:, 0] * side > 0)
+        index = np.flatnonzero(margin)
+        corners = self.landmarks[[42, 45]] if side > 0 else self.landmarks[[39, 36]]
+        p = self.template[index]
+        line = np.interp(p[:, 0] * side, corners[:, 0] * side, corners[:, 1])
+        index = index[(p[:, 1] > line) == upper]
+        return index[np.argsort(self.template[index, 0] * side)]
 
     @cached_property
     def adjacency(self):
@@ -87,6 +103,10 @@ class Atlas:
         if name == "lips":
             wobble = 0.12 * noise(p, 0.003, 77, 2)
             return np.clip((self.from_vertices(self.vertex_field("lips", 1)) + wobble - 0.36) / 0.3, 0, 1)
+        if name == "lash_line":
+            margins = [self.template[self.lid_margin(s, True)] + [0, 0.0006, 0.0015] for s in (1, -1)]
+            lower = [self.template[self.lid_margin(s, False)] + [0, 0, 0.0015] for s in (1, -1)]
+            return np.clip(sum(_line(p, m, 0.0021) for m in margins) + 0.45 * sum(_line(p, m, 0.0014) for m in lower), 0, 1)
         if name in ("beard", "ears", "neck", "face", "scalp", "brows"):
             return self.from_vertices(self.vertex_field(name, 4))
         left, right = lm[42:48], lm[36:42]

@@ -83,7 +83,7 @@ def _grown(style: Style, traits: HairTraits, roots: Roots, neutral, atlas, shift
     layers = style.layer * traits.volume * (0.15 + rng.random(num)) * (0.35 + 0.65 * np.clip((y - 0.0) / 0.1, 0, 1))
     table = np.array([style.outward, style.down, style.from_crown, style.backward, style.to_knot, style.from_part])
     eyes = atlas.landmarks[36:48].mean(0) + shift
-    face_box = np.array([0.058, eyes[2] - 0.02, eyes[1] + (0.05 if style.name != "fringe" else 0.012)], np.float32)
+    face_box = np.array([0.058, eyes[2] - 0.02, eyes[1] + (0.05 if style.name != "fringe" else -0.005)], np.float32)
     jitter = rng.normal(0, 0.16 if style.top < 0.09 and not style.tied else 0.06, (num, 3))
     num_guides = min(style.num_guides, num)
     strands = grow(
@@ -179,30 +179,29 @@ def _lying(rng, roots, direction, length, color, grey, width, lift, droop=0.0, c
 
 
 def _lashes(atlas, traits, neutral, rng) -> Hair:
-    lm = atlas.landmarks
+    """Lashes on the lids' margins; each follows the triangle nearest to its root, so a blink takes them along."""
     hairs = []
     skin = _skin_faces(atlas)
     tree = cKDTree(atlas.template[atlas.faces[skin]].mean(1))
-    for points, up, count, length in (
-        (lm[36:40], 1, 70, 1.0), (lm[42:46], 1, 70, 1.0), (lm[[36, 41, 40, 39]], -1, 36, 0.5),
-        (lm[[42, 47, 46, 45]], -1, 36, 0.5),
-    ):  # fmt: skip
-        s = rng.uniform(0.06, 0.97, count)
-        place = _spline(points, s)
-        face = skin[tree.query(place)[1]]
-        # Move the root from the template to the person along with its triangle.
-        offset = neutral[atlas.faces[face]].mean(1) - atlas.template[atlas.faces[face]].mean(1)
-        side = np.sign(place[:, :1])
-        middle = points[:, 0].mean()
-        fan = (place[:, 0] - middle) / 0.014
-        direction = np.stack([fan * 0.55, np.full(count, 0.62 * up), np.full(count, 0.8)], 1) + 0.12 * side * [[1, 0, 0]]
-        direction += rng.normal(0, 0.08, direction.shape)
+    for side, upper, count, length in ((1, True, 60, 1.0), (-1, True, 60, 1.0), (1, False, 28, 0.45), (-1, False, 28, 0.45)):
+        margin = atlas.lid_margin(side, upper)
+        s = rng.uniform(0.08 if upper else 0.3, 0.98, count) * (len(margin) - 1)
+        low = np.floor(s).astype(int).clip(0, len(margin) - 2)
+        share = (s - low)[:, None]
+        root = neutral[margin[low]] * (1 - share) + neutral[margin[low + 1]] * share
+        place = atlas.template[margin[low]] * (1 - share) + atlas.template[margin[low + 1]] * share
+        up = 1.0 if upper else -1.0
+        fan = (place[:, 0] * side - 0.030) / 0.014 * side
+        direction = np.stack([fan * 0.5, np.full(count, 0.1 * up), np.full(count, 0.9)], 1)
+        direction += rng.normal(0, 0.07, direction.shape)
         t = np.linspace(0, 1, 4)[None, :, None]
         own = traits.lash_length * length * rng.uniform(0.75, 1.1, (count, 1, 1))
-        curve = own * (direction[:, None] * t + np.array([0, 0.35 * up, -0.25]) * t**2)
-        strands = (place + offset)[:, None] + curve
+        own = own * (0.65 + 0.35 * np.clip((place[:, 0] * side - 0.021) / 0.018, 0, 1))[:, None, None]
+        root = root + np.array([0, 0.0006 * up, 0.0026])  # the lid's edge lies in front of its inner margin
+        strands = root[:, None] + own * (direction[:, None] * t + np.array([0, 0.55 * up, -0.25]) * t**2)
         color = np.tile(np.array([0.012, 0.010, 0.009]), (count, 4, 1))
-        hairs.append(from_grid(strands, color, 0.0003 * np.linspace(1, 0.4, 4) * np.ones((count, 1)), face))
+        widths = 0.00032 * np.linspace(1, 0.4, 4) * np.ones((count, 1))
+        hairs.append(from_grid(strands, color, widths, skin[tree.query(place)[1]]))
     return join(hairs)
 
 
@@ -254,9 +253,3 @@ def _along(points: np.ndarray, polyline: np.ndarray) -> tuple[np.ndarray, np.nda
         best = np.where(closer, distance, best)
         share = np.where(closer, (lengths[k] + t * (lengths[k + 1] - lengths[k])) / lengths[-1], share)
     return share, best
-
-
-def _spline(points: np.ndarray, s: np.ndarray) -> np.ndarray:
-    from scipy.interpolate import CubicSpline
-
-    return CubicSpline(np.linspace(0, 1, len(points)), points)(s)

@@ -32,7 +32,7 @@ STYLES: dict[str, Style] = {s.name: s for s in (
     Style("long", top=0.36, front=0.36, side=0.30, back=0.30, outward=(0.4, 0.0), from_crown=(0.5, 0.0),
           from_part=(1.0, 0.0), backward=(0.5, 0.12), down=(0.1, 1.3), layer=0.009, stiffness=0.55, clump=0.5, num_points=20,
           num_strands=10500),
-    Style("fringe", top=0.16, front=0.062, side=0.15, back=0.16, outward=(0.45, 0.0), from_crown=(0.9, 0.05),
+    Style("fringe", top=0.16, front=0.056, side=0.15, back=0.16, outward=(0.45, 0.0), from_crown=(0.9, 0.05),
           down=(0.2, 1.2), layer=0.009, stiffness=0.55, clump=0.5, num_points=15, num_strands=12000),
     Style("tied", top=0.17, front=0.19, side=0.13, back=0.10, outward=(0.45, 0.0), from_crown=(0.0, 0.0),
           to_knot=(1.0, 1.4), down=(0, 0), layer=0.006, stiffness=0.35, clump=0.25, num_points=14,

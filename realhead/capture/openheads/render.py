@@ -17,6 +17,9 @@ from realhead.capture.openheads.rasterize import draw_ribbons, draw_triangles, p
 from realhead.capture.openheads.shading import shade_strands, shade_surface
 
 
+_BOUNCE = np.array([0.24, 0.13, 0.11], np.float32)
+
+
 @dataclass(frozen=True)
 class Surface:
     """What a person's triangles look like; fixed over all timesteps.
@@ -126,7 +129,9 @@ def light_scene(
             vertices, normals, surface.faces, hair, hair_area, direction, 96, 1, 0.7, strand_ambient is None
         )
         cosine = np.clip(normals @ direction * 0.85 + 0.15, 0, 1)
-        ambient += (seen * cosine * share)[:, None] * radiance
+        # Where the surroundings are hidden, flesh is near and sends part of the light back, reddened.
+        cosine = cosine * share
+        ambient += (seen * cosine)[:, None] * radiance + ((1 - seen) * cosine)[:, None] * (radiance * _BOUNCE)
         if strand_ambient is None:
             thin += seen_hair * (share / 4)
     if strand_ambient is None:

@@ -83,12 +83,13 @@ def paint_skin(atlas: Atlas, traits: SkinTraits) -> np.ndarray:
     melanin += _moles(atlas, traits, seed)
     # Lips: more blood shines through; in dark skin they also keep a rim of melanin.
     blood = blood + lips * traits.lip_blood * (1 + 0.15 * fine)
-    melanin = melanin * (1 - 0.30 * lips) + 0.04 * lips
+    melanin = melanin * (1 - 0.15 * lips) + 0.03 * lips
     color = albedo(np.maximum(melanin, 0.01), np.maximum(blood, 0.02))
     color *= (1 + 0.03 * grain)[:, None]
     # A shaved beard shines through blue-grey; hair follicles of the scalp darken it likewise.
     shade = field("beard") * traits.stubble * (0.35 + 0.1 * grain)
     color = color * (1 - shade[:, None] * np.array([0.75, 0.62, 0.55]))
+    color = color * (1 - field("lash_line")[:, None] * (0.45 + 0.4 * (traits.eye_shadow > 0)))
     color = _make_up(color, traits, lips, cheeks, field("lids"), fine)
     cavity = field("mouth")[:, None]
     color = color * (1 - cavity) + np.array([0.42, 0.14, 0.13]) * cavity * (1 + 0.15 * coarse[:, None])
