@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from realhead.head.actions import EYE_DOWN, EYE_IN, EYE_UP, JAW_OPEN, JAW_SIDE
-from realhead.tracking.landmark_head import LandmarkHead, State, rotation_matrix, rotation_vector
+from realhead.tracking.landmark_head import LandmarkHead, State
 
 GROUPS: dict[str, tuple[int, ...]] = {
     "eyes": (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
@@ -43,6 +43,8 @@ class Observation:
         jaw: Jaw pitch and yaw that the scores stand for, radians, [2].
         gaze: Pitch and yaw of left and right eye that the scores stand for, radians, [4].
         extent: Longer side of the picture in pixels.
+        camera: Frames with the same number share a focal length.
+        focal: Focal length in pixels where the camera noted it; it is then hardly changed.
     """
 
     points: np.ndarray
@@ -51,6 +53,8 @@ class Observation:
     jaw: np.ndarray
     gaze: np.ndarray
     extent: float
+    camera: int = 0
+    focal: float | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class FitOptions:
     """Expected focal length, in longer picture sides, when the camera did not note it."""
     focal_spread: float = 0.35
     """Standard deviation of the focal length's logarithm."""
+    focal_known: float = 0.03
+    """The same where the camera noted its focal length."""
     iterations: int = 30
     """Most Gauss-Newton steps."""
 
@@ -82,13 +88,13 @@ class Fit:
     """Result of a fit.
 
     Attributes:
-        focal: Focal length in pixels.
+        focals: Focal length in pixels of every frame, [frames].
         shape: Identity coefficients [S].
         states: One state per frame.
         errors: Landmark errors in inter-ocular distances, one array [L] per frame.
     """
 
-    focal: float
+    focals: np.ndarray
     shape: np.ndarray
     states: tuple[State, ...]
     errors: tuple[np.ndarray, ...]
@@ -114,38 +120,64 @@ class Fitter:
         spread = [np.full(6, np.inf), np.full(expressions, o.expression), np.full(2, o.jaw), np.full(4, o.gaze)]
         self._precision = 1 / np.concatenate(spread) ** 2
 
-    def fit(self, observations: list[Observation], focal: float | None = None) -> Fit:
-        """Finds everything from scratch, identity and focal length shared by all frames.
+    def fit(self, observations: list[Observation]) -> Fit:
+        """Finds everything from scratch; identity is shared by all frames, the focal length by those of one camera.
 
         Args:
-            observations: One or more frames of one person by one kind of camera (pixels of equal size).
-            focal: Focal length in pixels where it is known; it is then hardly changed.
+            observations: One or more frames of one person.
 
         Returns:
             The fit.
         """
-        o = self.options
-        wanted = np.log(focal or o.focal * max(ob.extent for ob in observations))
-        spread = 0.03 if focal else o.focal_spread
-        log_focal, shape = wanted, np.zeros(self.head.num_shape)
-        states = [self.start(ob, np.exp(log_focal)) for ob in observations]
-        damping = 1e-3
-        cost = self._total(observations, states, shape, log_focal, wanted, spread)
-        for step in range(o.iterations):
-            system = self._shared_system(observations, states, shape, log_focal, wanted, spread, only_pose=step < 3)
-            shape_step, focal_step, steps = system.solve(damping)
-            trial = (shape + shape_step, log_focal + focal_step, [self.bounded(s, d) for s, d in zip(states, steps)])
-            trial_cost = self._total(observations, trial[2], trial[0], trial[1], wanted, spread)
+        problem = _Problem.of(observations, self.options)
+        unknowns = _Unknowns(
+            np.zeros(self.head.num_shape),
+            problem.wanted.copy(),
+            [self.start(ob, float(np.exp(problem.wanted[c]))) for ob, c in zip(observations, problem.camera)],
+        )
+        damping, cost = 1e-3, self._total(problem, unknowns)
+        for step in range(self.options.iterations):
+            trial = self._step(problem, unknowns, damping, only_pose=step < 3)
+            trial_cost = self._total(problem, trial)
             if trial_cost > cost and step >= 3:
                 damping *= 8
                 if damping > 1e4:
                     break
                 continue
             done = step > 8 and cost - trial_cost < 1e-4 * cost
-            (shape, log_focal, states), cost, damping = trial, trial_cost, max(damping / 4, 1e-6)
+            unknowns, cost, damping = trial, trial_cost, max(damping / 4, 1e-6)
             if done:
                 break
-        return self._result(observations, np.exp(log_focal), shape, states)
+        focals = np.exp(unknowns.log_focal)[problem.camera]
+        errors = [self.errors(o, s, unknowns.shape, f) for o, s, f in zip(observations, unknowns.states, focals)]
+        return Fit(focals, unknowns.shape, tuple(unknowns.states), tuple(errors))
+
+    def _step(self, problem: _Problem, unknowns: _Unknowns, damping: float, only_pose: bool) -> _Unknowns:
+        """One Gauss-Newton step, frames eliminated first: they touch each other only through identity and focal length."""
+        count = len(unknowns.shape)
+        prior = np.concatenate([np.full(count, 1 / self.options.shape**2), 1 / problem.spread**2])
+        offset = np.concatenate([unknowns.shape, unknowns.log_focal - problem.wanted])
+        hessian, gradient = np.diag(prior), prior * offset
+        eliminated = []
+        for ob, state, camera in zip(problem.observations, unknowns.states, problem.camera):
+            h, g, coupling, shared_h, shared_g = self._frame_system(
+                ob, state, unknowns.shape, float(np.exp(unknowns.log_focal[camera]))
+            )
+            if only_pose:
+                h, g, coupling = h[:6, :6], g[:6], coupling[:6] * 0
+            inverse = np.linalg.inv(h + damping * np.diag(np.diag(h)))
+            rows = np.append(np.arange(count), count + camera)
+            hessian[np.ix_(rows, rows)] += shared_h - coupling.T @ inverse @ coupling
+            gradient[rows] += shared_g - coupling.T @ inverse @ g
+            eliminated.append((inverse, g, coupling, rows))
+        move = np.zeros(len(gradient))
+        if not only_pose:
+            move = np.linalg.solve(hessian + damping * np.diag(np.diag(hessian)), -gradient)
+        states = []
+        for state, (inverse, g, coupling, rows) in zip(unknowns.states, eliminated):
+            step = -inverse @ (g + coupling @ move[rows])
+            states.append(self.bounded(state, np.append(step, np.zeros(len(self._low) - len(step)))))
+        return _Unknowns(unknowns.shape + move[:count], unknowns.log_focal + np.clip(move[count:], -0.3, 0.3), states)
 
     def refit(
         self, observation: Observation, shape: np.ndarray, focal: float, start: State | None = None, iterations: int = 6
@@ -269,59 +301,45 @@ class Fitter:
         hessian[blocked, blocked] = 1
         return hessian, blocked
 
-    def _shared_system(self, observations, states, shape, log_focal, wanted, spread, only_pose: bool) -> _Arrow:
-        frames = [self._frame_system(ob, st, shape, np.exp(log_focal)) for ob, st in zip(observations, states)]
-        hessian = sum(f[3] for f in frames)
-        gradient = sum(f[4] for f in frames)
-        count = self.head.num_shape
-        precision = np.append(np.full(count, 1 / self.options.shape**2), 1 / spread**2)
-        hessian = hessian + np.diag(precision)
-        gradient = gradient + precision * np.append(shape, log_focal - wanted)
-        return _Arrow(hessian, gradient, [f[:3] for f in frames], only_pose)
-
-    def _total(self, observations, states, shape, log_focal, wanted, spread) -> float:
+    def _total(self, problem: _Problem, unknowns: _Unknowns) -> float:
         """The cost that the steps lower."""
         scale = self.options.robust**2
-        total = (shape**2).sum() / self.options.shape**2 + ((log_focal - wanted) / spread) ** 2
-        for ob, state in zip(observations, states):
-            residual, _ = self._residual(ob, self.head.points(shape, state), np.exp(log_focal))
+        total = (unknowns.shape**2).sum() / self.options.shape**2
+        total += (((unknowns.log_focal - problem.wanted) / problem.spread) ** 2).sum()
+        precision = np.where(self._precision > 0, self._precision, 1)
+        for ob, state, camera in zip(problem.observations, unknowns.states, problem.camera):
+            points = self.head.points(unknowns.shape, state)
+            residual, _ = self._residual(ob, points, float(np.exp(unknowns.log_focal[camera])))
             squared = (residual**2).sum(1) / scale
             total += scale * (self.weight * squared / (1 + squared)).sum()
-            precision = np.where(self._precision > 0, self._precision, 1)
             total += (self._pull(ob, state) ** 2 / precision).sum()
         return float(total)
 
-    def _result(self, observations, focal: float, shape: np.ndarray, states: list[State]) -> Fit:
-        errors = tuple(self.errors(ob, st, shape, focal) for ob, st in zip(observations, states))
-        return Fit(float(focal), shape, tuple(states), errors)
+
+@dataclass(frozen=True)
+class _Unknowns:
+    shape: np.ndarray
+    log_focal: np.ndarray
+    states: list[State]
 
 
 @dataclass(frozen=True)
-class _Arrow:
-    """Normal equations with an arrow's shape: frames touch each other only through identity and focal length."""
+class _Problem:
+    """Frames, the camera of each (numbered from 0), and what is expected of each camera's log focal length."""
 
-    hessian: np.ndarray
-    gradient: np.ndarray
-    frames: list
-    only_pose: bool
+    observations: list[Observation]
+    camera: np.ndarray
+    wanted: np.ndarray
+    spread: np.ndarray
 
-    def solve(self, damping: float) -> tuple[np.ndarray, float, list[np.ndarray]]:
-        """Steps of identity, logarithm of the focal length and every frame's state."""
-        if self.only_pose:
-            steps = [np.zeros(len(g)) for _, g, _ in self.frames]
-            for step, (h, g, _) in zip(steps, self.frames):
-                step[:6] = np.linalg.solve(h[:6, :6], -g[:6])
-            return np.zeros(len(self.gradient) - 1), 0.0, steps
-        hessian, gradient = self.hessian + damping * np.diag(np.diag(self.hessian)), self.gradient.copy()
-        inverses = []
-        for h, g, coupling in self.frames:
-            inverse = np.linalg.inv(h + damping * np.diag(np.diag(h)))
-            hessian = hessian - coupling.T @ inverse @ coupling
-            gradient = gradient - coupling.T @ inverse @ g
-            inverses.append(inverse)
-        shared = np.linalg.solve(hessian, -gradient)
-        steps = [-i @ (g + c @ shared) for i, (_, g, c) in zip(inverses, self.frames)]
-        return shared[:-1], float(np.clip(shared[-1], -0.3, 0.3)), steps
+    @classmethod
+    def of(cls, observations: list[Observation], options: FitOptions) -> _Problem:
+        names = sorted({ob.camera for ob in observations})
+        camera = np.array([names.index(ob.camera) for ob in observations])
+        first = [observations[int(np.flatnonzero(camera == c)[0])] for c in range(len(names))]
+        wanted = np.array([np.log(ob.focal or options.focal * ob.extent) for ob in first])
+        spread = np.array([options.focal_known if ob.focal else options.focal_spread for ob in first])
+        return cls(observations, camera, wanted, spread)
 
 
 def project(points: np.ndarray, focal: float) -> np.ndarray:
@@ -352,6 +370,3 @@ def report(fitter: Fitter, errors: list[np.ndarray] | tuple[np.ndarray, ...]) ->
 
 def _group_of(index: int) -> str:
     return next((name for name, members in GROUPS.items() if index in members), "other")
-
-
-__all__ = ["Fit", "FitOptions", "Fitter", "Observation", "project", "report", "rotation_matrix", "rotation_vector"]

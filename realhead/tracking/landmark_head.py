@@ -85,7 +85,9 @@ class LandmarkHead:
         self.num_shape = min(num_shape or head.num_shape, head.num_shape)
         self.num_expression = head.num_expression
         self._regressor = head.J_regressor.double().cpu().numpy()
-        arrays = {n: getattr(head, n).double().cpu().numpy() for n in ("v_template", "shapedirs", "exprdirs", "posedirs")}
+        arrays = {
+            n: getattr(head, n).double().cpu().numpy() for n in ("v_template", "shapedirs", "exprdirs", "posedirs")
+        }
         arrays["shapedirs"] = arrays["shapedirs"][..., : self.num_shape]
         weights = head.weights.double().cpu().numpy()
 

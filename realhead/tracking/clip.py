@@ -1,0 +1,172 @@
+"""Tracking a video file: two passes over it, so that neither its length nor its pictures fill memory.
+
+First pass: landmarks of every frame. Some frames that differ most give identity and focal length; every frame is then
+fitted with those, and the parameters are smoothed over time. Second pass: crop, matting, writing.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from realhead.errors import TrackingError
+from realhead.tracking.assemble import ENGINE, NOTE, camera_at, cut_out, frame_of, rest_root, writer_for
+from realhead.tracking.crop import crop_of, steady_crop
+from realhead.tracking.fit import Fitter, Observation, report
+from realhead.tracking.landmark_head import LandmarkHead, State
+from realhead.tracking.landmarker import Face, Landmarker
+from realhead.tracking.observe import check_face, observation_of
+from realhead.tracking.smoothing import smooth
+from realhead.tracking.video import read_clip
+
+if TYPE_CHECKING:
+    from realhead.head.model import Head
+    from realhead.tracking.run import TrackOptions
+
+log = logging.getLogger(__name__)
+
+CALIBRATION_FRAMES = 14
+REST_QUANTILE = 0.05
+"""A person's resting score of an action: what it falls below in so many of the frames."""
+LARGEST_REST = 0.5
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the first pass keeps of a clip.
+
+    Attributes:
+        observations: By frame number; frames without a usable face are absent.
+        lost: Numbers of the frames without a usable face.
+        size: Width and height of the pictures.
+        warnings: Sentences about the clip.
+    """
+
+    observations: dict[int, Observation]
+    lost: tuple[int, ...]
+    size: tuple[int, int]
+    warnings: tuple[str, ...]
+
+
+def track_clip(path: Path, out: Path, head: Head, options: TrackOptions) -> None:
+    """Tracks a video file into a capture folder.
+
+    Raises:
+        TrackingError: The file cannot be read, or fewer than one frame in ten shows a usable face.
+    """
+    reduced = LandmarkHead(head)
+    seen = watch(path, head, reduced, options)
+    fitter = Fitter(reduced)
+    chosen = spread_frames(seen.observations, CALIBRATION_FRAMES)
+    calibration = fitter.fit([seen.observations[i] for i in chosen])
+    focal = float(calibration.focals[0])
+    states, errors = {}, []
+    previous: tuple[int, State] | None = None
+    for index, observation in tqdm(seen.observations.items(), desc="fit", unit="frame", disable=not options.progress):
+        near = previous is not None and index - previous[0] <= 3
+        state, error = fitter.refit(observation, calibration.shape, focal, previous[1] if near else None)
+        states[index], previous = state, (index, state)
+        errors.append(error)
+    states = smooth(states)
+    errors = [fitter.errors(seen.observations[i], s, calibration.shape, focal) for i, s in states.items()]
+    source = {
+        "kind": "clip",
+        "engine": ENGINE,
+        "note": NOTE,
+        "files": [path.name],
+        "fps": options.fps,
+        "lost_frames": list(seen.lost),
+        "landmark_error_percent": {k: round(v, 3) for k, v in report(fitter, errors).items()},
+        "warnings": list(seen.warnings),
+    }
+    _write(path, out, head, options, seen, calibration.shape, focal, states, source)
+
+
+def watch(path: Path, head: Head, reduced: LandmarkHead, options: TrackOptions) -> Seen:
+    """First pass: finds the face in every frame."""
+    landmarker = Landmarker()
+    faces: dict[int, Face] = {}
+    lost, warnings, previous, size = [], [], None, (0, 0)
+    frames = read_clip(path, options.fps, options.longest)
+    for frame in tqdm(frames, desc="landmarks", unit="frame", disable=not options.progress):
+        size = frame.image.shape[1::-1]
+        face = landmarker.follow(frame.image, previous) if previous is not None else None
+        if face is None:
+            found = landmarker.detect(frame.image)
+            face = found[0] if found else None
+            if len(found) > 1 and found[1].size > found[0].size / 3:
+                raise TrackingError(
+                    f"{len(found)} faces were found in {path.name} at {frame.time:.1f} s: cut the clip so that only one "
+                    "person is seen."
+                )
+        previous = face
+        try:
+            warned = [] if face is None else check_face(face, frame.image, f"{path.name} at {frame.time:.1f} s")
+        except TrackingError as error:
+            face, warned = None, [str(error)]
+        if warned and len(warnings) < 20:
+            warnings += warned
+        if face is None:
+            lost.append(frame.index)
+        else:
+            # Points that the fit does not use are dropped: an hour stays below 200 MB.
+            faces[frame.index] = replace(face, points=face.points[reduced.indices])
+    if len(faces) < 0.1 * (len(faces) + len(lost)) or not faces:
+        reason = f" ({warnings[0].rstrip('.')})" if warnings else ""
+        raise TrackingError(
+            f"A usable face was found in {len(faces)} of {len(faces) + len(lost)} frames of {path.name}{reason}: use a "
+            "clip in which one well-lit face looks into the camera."
+        )
+    rest = resting_scores(faces)
+    order = np.arange(len(reduced.indices))
+    calm = {i: replace(f, scores=np.clip((f.scores - rest) / (1 - rest), 0, 1)) for i, f in faces.items()}
+    observations = {i: observation_of(head, order, f, size) for i, f in calm.items()}
+    return Seen(observations, tuple(lost), size, tuple(warnings))
+
+
+def resting_scores(faces: dict[int, Face]) -> np.ndarray:
+    """Scores of the person's own neutral face, [52]: a heavy lid or a thick brow is no expression."""
+    return np.minimum(np.quantile([f.scores for f in faces.values()], REST_QUANTILE, axis=0), LARGEST_REST).astype(
+        np.float32
+    )
+
+
+def spread_frames(observations: dict[int, Observation], count: int) -> list[int]:
+    """Frames that differ most from each other in head pose and mouth: farthest points, the calmest first."""
+    indices = list(observations)
+    features = []
+    for observation in observations.values():
+        p = observation.points - observation.points.mean(0)
+        features.append(np.append((p / np.abs(p).mean()).reshape(-1), observation.expression))
+    features = np.stack(features)
+    chosen = [int(np.argmin([ob.expression.sum() + ob.jaw[0] for ob in observations.values()]))]
+    distance = np.linalg.norm(features - features[chosen[0]], axis=1)
+    while len(chosen) < min(count, len(indices)):
+        chosen.append(int(distance.argmax()))
+        distance = np.minimum(distance, np.linalg.norm(features - features[chosen[-1]], axis=1))
+    return [indices[i] for i in chosen]
+
+
+def _write(path, out, head, options, seen: Seen, shape, focal, states: dict[int, State], source: dict) -> None:
+    """Second pass: pictures and masks."""
+    width, height = seen.size
+    rest = rest_root(head, shape)
+    middle = (width / 2, height / 2)
+    crop = steady_crop([crop_of(s.rotation, s.translation, rest, focal, middle) for s in states.values()])
+    shift = np.mean([s.translation for s in states.values()], axis=0)
+    camera = camera_at(crop.intrinsics(focal, width, height, options.size), -shift, options.size, "00")
+    writer = writer_for(out, head, [camera], options.person or path.stem, path.stem, "wild", source)
+    frames = read_clip(path, options.fps, options.longest)
+    for frame in tqdm(frames, desc="pictures", unit="frame", total=len(states), disable=not options.progress):
+        if frame.index not in states:
+            continue
+        state = states[frame.index]
+        image, mask = cut_out(frame.image, crop, options.size, options.matting or "fast", None, options)
+        placed = replace(state, translation=state.translation - shift)
+        writer.add(frame_of(frame.index, shape, placed), camera, image, mask)
+    writer.close()
