@@ -127,7 +127,7 @@ class Inversion:
             total.backward()
             optimiser.step()
             schedule.step()
-            self.history.append({name: float(term) for name, term in terms.items()})
+            self.history.append({name: float(term.detach()) for name, term in terms.items()})
             after_step()
         for group in groups:
             for tensor in group["params"]:

@@ -111,7 +111,7 @@ class Trainer:
         with torch.no_grad():
             decay = min(config.ema, (1 + self.step) / (10 + self.step))  # a young average follows quickly
             torch._foreach_lerp_(list(self.average.values()), list(self.weights.values()), 1 - decay)
-        numbers = {name: float(term) for name, term in terms.items()}
+        numbers = {name: float(term.detach()) for name, term in terms.items()}
         if adversarial:
             numbers["critic"] = self._train_critic(target, pictures.detach())
         mask = batch["mask"]
@@ -187,7 +187,7 @@ class Trainer:
         self.critic_optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.critic_optimiser.step()
-        return float(loss)
+        return float(loss.detach())
 
     def _not_finite(self, batch: Sample, terms: dict[str, Tensor]) -> RealheadError:
         path = self.out / f"bad_batch_{self.step}.safetensors"

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from realhead.capture.openheads.generate import generate
+from evaluation_data import SIZE, make_people
 from test_prior import CONFIG as PRIOR
 
 from realhead.avatar import SH_C0, Avatar, recolour
-from realhead.capture import Camera, Capture, CaptureSet
+from realhead.capture import Camera, Capture
 from realhead.config import EnrollConfig, LossConfig
 from realhead.driving import drive, driven_frames, orbited, relative_frame
 from realhead.enrollment import choose_views, enroll
@@ -33,9 +33,8 @@ def prior():
 
 @pytest.fixture(scope="module")
 def capture(tmp_path_factory) -> Capture:
-    root = tmp_path_factory.mktemp("openheads")
-    generate(root, size="mini", people=1, sequences=1, timesteps=3, image_size=64, seed=9, progress=False)
-    return next(iter(CaptureSet.open(root)))
+    captures = make_people(tmp_path_factory.mktemp("openheads"), people=("anna",), test=())
+    return next(c for c in captures if c.sequence == "two")
 
 
 @pytest.fixture(scope="module")
@@ -132,11 +131,11 @@ def test_avatar_works_with_and_without_a_mouth_map(avatar, capture):
 def test_driving_gives_a_frame_a_timestep_and_a_clip(avatar, capture, tmp_path):
     frames = list(driven_frames(avatar, capture))
     assert [f.view.frame.timestep for f in frames] == capture.timesteps
-    assert frames[0].side_by_side().shape == (64, 192, 3)
+    assert frames[0].side_by_side().shape == (SIZE, 3 * SIZE, 3)
     import imageio.v3 as imageio
 
     clip = imageio.imread(drive(avatar, capture, tmp_path / "clip.mp4", progress=False))
-    assert clip.shape == (len(frames), 64, 192, 3)
+    assert clip.shape == (len(frames), SIZE, 3 * SIZE, 3)
     assert np.abs(clip[0].astype(float) - frames[0].side_by_side()).mean() < 12  # compressed
 
 
