@@ -79,9 +79,10 @@ def vertex_normals(vertices, faces):
             out[i, 1] += ny
             out[i, 2] += nz
     for i in range(out.shape[0]):
-        length = np.sqrt(out[i, 0] ** 2 + out[i, 1] ** 2 + out[i, 2] ** 2) + np.float32(1e-20)
+        length = np.sqrt(out[i, 0] ** 2 + out[i, 1] ** 2 + out[i, 2] ** 2)
+        scale = np.float32(1.0) / max(length, np.float32(1e-15))  # a vertex of empty triangles keeps a zero normal
         for k in range(3):
-            out[i, k] /= length
+            out[i, k] *= scale
     return out
 
 
