@@ -90,6 +90,7 @@ class _Arch:
         """Point (x, z), unit tangent and outward normal at arc length s; `inset` moves the arch inwards."""
         x, z = np.interp(s, self.length, self.curve[:, 0]), np.interp(s, self.length, self.curve[:, 1])
         e = 2e-3
+        s = s.clip(self.length[0] + e, self.length[-1] - e)  # a narrow jaw's last teeth keep the direction of its end
         tangent = np.stack([
             np.interp(s + e, self.length, self.curve[:, 0]) - np.interp(s - e, self.length, self.curve[:, 0]),
             np.interp(s + e, self.length, self.curve[:, 1]) - np.interp(s - e, self.length, self.curve[:, 1]),
