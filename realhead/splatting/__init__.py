@@ -109,6 +109,8 @@ def _choose(backend: str, means: Tensor) -> str:
 def _draw(scene: Scene, backend: str):
     if backend == "gsplat":
         from realhead.splatting.backends import draw_with_gsplat as draw
-    else:
+    elif backend == "torch":
         from realhead.splatting.backends import draw_with_torch as draw
+    else:
+        from realhead.splatting.cpu import draw_with_kernels as draw
     return draw(scene)

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
-from realhead.splatting.reference import rasterize
+from realhead.splatting.reference import project, rasterize
 from realhead.splatting.scene import Scene, check_values
 
 
 def draw_with_torch(scene: Scene):
     """Draws camera by camera with the plain torch twin."""
     check_values(scene)
-    images, alphas, projected = [], [], []
-    for camera in range(len(scene.viewmats)):
-        image, alpha, splats = rasterize(scene, camera)
-        images.append(image)
-        alphas.append(alpha)
-        projected.append(splats)
+    projected = [project(scene, camera) for camera in range(len(scene.viewmats))]
+    means2d = torch.stack([splats.means2d for splats in projected])
+    # drawn from the stacked means, so that retain_grad() on meta["means2d"] sees the gradient
+    drawn = [rasterize(scene, replace(splats, means2d=means2d[c]), c) for c, splats in enumerate(projected)]
+    images, alphas = zip(*drawn, strict=True)
     image, alpha = expected_depth(scene, torch.stack(images), torch.stack(alphas))
     visible = torch.stack([splats.visible for splats in projected]).nonzero()
     meta = {
         "camera_ids": visible[:, 0],
         "gaussian_ids": visible[:, 1],
         "radii": torch.stack([splats.radii for splats in projected]),
-        "means2d": torch.stack([splats.means2d for splats in projected]),
+        "means2d": means2d,
         "depths": torch.stack([splats.depths for splats in projected]),
         "width": scene.width,
         "height": scene.height,

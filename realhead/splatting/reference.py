@@ -45,8 +45,10 @@ def covariances(quats: Float[Tensor, "n 4"], scales: Float[Tensor, "n 3"]) -> Fl
     return factor @ factor.mT
 
 
-def project(scene: Scene, covars: Tensor, viewmat: Tensor, K: Tensor) -> Projected:
+def project(scene: Scene, camera: int) -> Projected:
     """Projects Gaussians into one camera: EWA splatting (Zwicker et al. 2001), with gsplat's clamps."""
+    viewmat, K = scene.viewmats[camera], scene.Ks[camera]
+    covars = scene.covars if scene.covars is not None else covariances(scene.quats, scene.scales)
     means, opacities, width, height = scene.means, scene.opacities, scene.width, scene.height
     rotation, translation = viewmat[:3, :3], viewmat[:3, 3]
     fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
@@ -127,27 +129,31 @@ def _composite_block(splats, order, here, features, columns, rows):
     return color.reshape(*x.shape, features.shape[1]), before[:, -1:].reshape(shape)
 
 
-def rasterize(scene: Scene, camera: int) -> tuple[Tensor, Tensor, Projected]:
+def shade(scene: Scene, camera: int) -> Float[Tensor, "n d"]:
+    """Features of each Gaussian, or its colour from the camera's direction."""
+    colors = scene.colors[camera] if scene.per_camera_colors else scene.colors
+    if scene.sh_degree is None:
+        return colors
+    viewmat = scene.viewmats[camera]
+    camera_centre = -torch.linalg.solve(viewmat[:3, :3], viewmat[:3, 3])
+    directions = torch.nn.functional.normalize(scene.means - camera_centre, dim=-1)
+    basis = sh_basis(directions, scene.sh_degree)
+    return (torch.einsum("nk,nkc->nc", basis, colors[:, : basis.shape[1]]) + 0.5).clamp_min(0)
+
+
+def rasterize(scene: Scene, splats: Projected, camera: int) -> tuple[Tensor, Tensor]:
     """Draws one camera of a checked scene.
 
     Returns:
-        Image [H, W, D], alpha [H, W, 1] and the projected Gaussians; the depth is not yet divided by alpha.
+        Image [H, W, D] and alpha [H, W, 1]; the depth, if any, is the last channel, not yet divided by alpha.
     """
-    viewmat = scene.viewmats[camera]
-    covars = scene.covars if scene.covars is not None else covariances(scene.quats, scene.scales)
-    splats = project(scene, covars, viewmat, scene.Ks[camera])
-    features = scene.colors[camera] if scene.per_camera_colors else scene.colors
-    if scene.sh_degree is not None:
-        camera_centre = -torch.linalg.solve(viewmat[:3, :3], viewmat[:3, 3])
-        directions = torch.nn.functional.normalize(scene.means - camera_centre, dim=-1)
-        basis = sh_basis(directions, scene.sh_degree)
-        features = (torch.einsum("nk,nkc->nc", basis, features[:, : basis.shape[1]]) + 0.5).clamp_min(0)
     background = None if scene.backgrounds is None else scene.backgrounds[camera]
+    features = shade(scene, camera)
     if scene.mode != "RGB":
         depth = splats.depths[:, None]
         only_depth = scene.mode in ("D", "ED")
         features = depth if only_depth else torch.cat([features, depth], 1)
-        if background is not None:  # nothing is infinitely near: the depth of the background is 0, as in gsplat
-            background = background.new_zeros(1) if only_depth else torch.cat([background, background.new_zeros(1)])
-    image, alpha = composite(splats, features, scene.width, scene.height, background)
-    return image, alpha, splats
+        if background is not None:  # the depth of the background is 0, as in gsplat
+            zero = background.new_zeros(1)
+            background = zero if only_depth else torch.cat([background, zero])
+    return composite(splats, features, scene.width, scene.height, background)
