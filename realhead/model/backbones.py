@@ -43,7 +43,7 @@ class Backbone(nn.Module):
     head_width: int
     """Most channels inside a head of the critic."""
 
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b c gh gw"]]:
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ gh gw"]]:
         """Five grids of one size, early features first.
 
         Args:
@@ -79,7 +79,7 @@ class DinoBackbone(Backbone):
         self.register_buffer("_mean", mean, persistent=False)
         self.register_buffer("_deviation", deviation, persistent=False)
 
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b c gh gw"]]:
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ gh gw"]]:
         """See `Backbone.forward`."""
         return [_grid(tokens[:, 1:] + tokens[:, :1], images) for tokens in self._tokens(images)]
 
@@ -115,7 +115,7 @@ class AlexBackbone(Backbone):
         super().__init__()
         self.network = network
 
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b c gh gw"]]:
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b _ gh gw"]]:
         """See `Backbone.forward`; early layers are averaged down to the cells of the last ones."""
         taps = self.network.features(images)
         return [F.adaptive_avg_pool2d(tap, taps[-1].shape[-2:]) for tap in taps]
