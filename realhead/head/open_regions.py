@@ -1,56 +1,64 @@
-"""Named regions of the free head: masks over its vertices, from MakeHuman's parts and painted masks and from geometry."""
+"""Named regions of the free head: vertex masks from MakeHuman's parts and painted masks, landmarks and geometry."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from realhead.head.anny_source import SourceMesh, read_atlas_mask
+from realhead.head.open_landmarks import MEDIAPIPE, UNIT
+
+BROW = (46, 53, 52, 65, 55, 107, 66, 105, 63, 70)
+"""MediaPipe points around the person's right brow."""
+BROW_MARGIN = 0.002
+NECK_LINE = (
+    (-0.13, -0.056),
+    (-0.075, -0.05),
+    (-0.045, -0.045),
+    (-0.02, -0.075),
+    (0.0, -0.087),
+    (0.035, -0.108),
+    (0.06, -0.115),
+)
+"""Side view (z, y) of the line from the nape along the jaw to below the chin, metres; the neck lies under it."""
+FACE_BACK = -0.022
+"""z of the face's border in front of the ears."""
+HAIR_LINE = ((0.0, 0.082), (0.035, 0.085), (0.055, 0.074), (0.066, 0.055), (0.075, 0.03))
+"""Front view (|x|, y) of the hair line, from the middle of the forehead down the temples."""
 
 
-def regions(
-    mesh: SourceMesh,
-    vertices: np.ndarray,
-    faces: np.ndarray,
-    parts: dict[str, np.ndarray],
-    paths: dict[str, np.ndarray],
-) -> dict[str, np.ndarray]:
+def regions(mesh: SourceMesh, vertices: np.ndarray, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Vertex masks by region name.
 
     Args:
         mesh: Source mesh (parts, painted atlas).
         vertices: Mean head in FLAME's placement, metres, [V, 3].
-        faces: Triangles, [F, 3].
         parts: Vertex masks of the parts.
-        paths: Offsets of the facial actions at full score, [V, 3] each.
+
+    Returns:
+        The parts, and on the skin: lips, ears; neck, face and scalp, which share what is left among them; brows and
+        beard (where a beard grows) inside the face or, for the beard, also just below the jaw.
     """
     x, y, z = vertices.T
     skin = parts["skin"]
     lips = skin & (painted(mesh, "lips") > 0.4)
     ears = skin & (painted(mesh, "ears") > 0.4)
-    neck = skin & (y < -0.10 - 0.35 * np.minimum(z, 0.02))
-    face = skin & ~neck & ~ears & (z > -0.02) & (y < 0.085)
-    scalp = skin & ~neck & ~ears & ~face
-    lift = sum(np.linalg.norm(paths[n], axis=1) for n in ("browOuterUpLeft", "browOuterUpRight", "browInnerUp"))
-    brows = face & (lift > 0.004) & (y > 0.034) & (y < 0.055)
-    beard = face & ~lips & (y < -0.03) & (z > -0.0)
+    below_jaw = np.interp(z, *np.array(NECK_LINE).T) - y  # how far under the line, metres
+    neck = skin & ~ears & (below_jaw > 0)
+    above_hair = y - np.interp(np.abs(x), *np.array(HAIR_LINE).T)
+    front = z > FACE_BACK
+    scalp = skin & ~ears & ~neck & (~front | ((above_hair > 0) & (y > 0.03)))
+    face = skin & ~ears & ~neck & ~scalp
+    brows = face & (z > 0) & _in_polygon(np.abs(x), y, BROW)
     return {
         "skin": skin,
         "face": face,
         "neck": neck,
         "scalp": scalp,
         "lips": lips,
-        "mouth": parts["mouth"],
-        "teeth_upper": parts["teeth_upper"],
-        "teeth_lower": parts["teeth_lower"],
-        "tongue": parts["tongue"],
-        "eye_left": parts["eye_left"],
-        "eye_right": parts["eye_right"],
-        "lashes": parts["lashes"],
         "ears": ears,
         "brows": brows,
-        "beard": beard,
-        "socket": parts["socket"],
-    }
+        "beard": skin & ~ears & ~lips & (below_jaw < 0.012) & _beard_grows(x, y, z),
+    } | {name: parts[name] for name in parts if name != "skin"}
 
 
 def painted(mesh: SourceMesh, name: str) -> np.ndarray:
@@ -63,3 +71,24 @@ def painted(mesh: SourceMesh, name: str) -> np.ndarray:
     row = np.clip(((1 - uv[:, 1]) * size).astype(int), 0, size - 1)
     total = np.bincount(owner, picture[row, column], len(mesh.keep))
     return total / np.maximum(np.bincount(owner, minlength=len(mesh.keep)), 1)
+
+
+def _beard_grows(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Upper lip, chin, jaw and side burns: below a line that sinks from the ears to the corners of the mouth."""
+    side = np.abs(x)
+    cheek_line = np.interp(side, [0.0, 0.012, 0.03, 0.05, 0.063, 0.075], [-0.031, -0.031, -0.044, -0.043, -0.022, 0.02])
+    return (y < cheek_line) & (z > FACE_BACK)
+
+
+def _in_polygon(x: np.ndarray, y: np.ndarray, corners: tuple[int, ...]) -> np.ndarray:
+    """Whether points lie in a polygon of landmarks, mirrored to the person's left, or closer to it than the margin."""
+    ring = np.array([MEDIAPIPE[k][:2] for k in corners]) * UNIT * [-1, 1]
+    point = np.stack([x, y], 1)
+    inside, gap = np.zeros(len(x), bool), np.full(len(x), np.inf)
+    for start, end in zip(ring, np.roll(ring, -1, 0), strict=True):
+        edge = end - start
+        step = np.clip((point - start) @ edge / (edge @ edge), 0, 1)
+        gap = np.minimum(gap, np.linalg.norm(start + step[:, None] * edge - point, axis=1))
+        crosses = (start[1] > y) != (end[1] > y)  # even-odd rule with a ray towards +x
+        inside ^= crosses & (x < start[0] + (y - start[1]) / (edge[1] + 1e-30) * edge[0])
+    return inside | (gap < BROW_MARGIN)
