@@ -10,7 +10,8 @@ from view_fakes import FakeAvatar, FakeHead
 
 from realhead.errors import RealheadError
 from realhead.view.controls import edited_frame
-from realhead.view.html import SplatState, expression_tour, rigid_motion, write_html
+from realhead.view.html import expression_tour, write_html
+from realhead.view.recording import SplatState, rigid_motion
 from realhead.view.splats import UNITS_PER_METRE, splat_arrays
 
 

@@ -48,9 +48,25 @@ def test_maximum_is_kept_and_the_face_stays_fine(maximum):
     assert len(np.unique(assigned[face])) >= len(np.unique(assigned[~face]))
 
 
+def test_merged_sheet_covers_as_much_as_before():
+    """The sheet's opacity along many rays through it hardly changes."""
+    gaussians, surface = sheet()
+    merged = merge(gaussians, groups(gaussians, surface, 300))
+
+    def alpha(g, points):
+        delta = points[:, None] - g.means[None, :, :2]
+        precision = torch.linalg.inv(g.covars[:, :2, :2])
+        density = torch.exp(-0.5 * torch.einsum("pni,nij,pnj->pn", delta, precision, delta))
+        return 1 - (1 - g.opacities * density).prod(1)
+
+    points = torch.rand(400, 2, generator=torch.Generator().manual_seed(0)) * 0.03 + 0.008
+    before, after = alpha(gaussians, points), alpha(merged, points)
+    assert len(merged) < 0.6 * len(gaussians) and before.min() > 0.85 and (after - before).abs().max() < 0.12
+
+
 def test_merged_moments_are_the_mixture_s():
-    """Oracle: moments of many samples drawn from the group's Gaussians."""
-    gaussians, _ = sheet(side=2)
+    """Oracle: moments of many samples drawn from the group's Gaussians, so wide that nothing has to be stretched."""
+    gaussians, _ = sheet(side=2, sigma=0.0001)
     merged = merge(gaussians, np.zeros(4, dtype=int))
     generator = torch.Generator().manual_seed(0)
     draws = torch.distributions.MultivariateNormal(gaussians.means, gaussians.covars)

@@ -21,6 +21,8 @@ import numpy as np
 from realhead.errors import RealheadError
 from realhead.view.attributes import Surface
 from realhead.view.controls import action_sliders, edited_frame
+from realhead.view.embedding import portable
+from realhead.view.recording import SplatState, rigid_motion
 from realhead.view.server import start_server, stop_server
 from realhead.view.splats import UNITS_PER_METRE, add_splats, numpy, splat_arrays
 from realhead.view.thinning import groups, merge
@@ -29,10 +31,6 @@ if TYPE_CHECKING:
     from realhead.avatar import Avatar
     from realhead.capture import Frame
     from realhead.splatting.gaussians import Gaussians
-
-STEP_CENTIMETRES = 0.01  # 0.1 mm: a tenth of a pixel at 40 cm in a 700-pixel window
-HALF_MANTISSA_KEPT = 6  # of float16's 10 bits: covariances to 1.6 %
-CHANGED_SHARE = 0.06  # a covariance entry that changed by less, relative to the largest one, is not sent again
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +41,7 @@ def write_html(
     frames: Sequence[Frame] | None = None,
     *,
     labels: Sequence[str] | None = None,
-    max_gaussians: int = 12_000,
+    max_gaussians: int = 16_000,
     frames_per_second: float = 12.0,
     title: str = "realhead avatar",
 ) -> int:
@@ -72,8 +70,7 @@ def write_html(
     if labels is not None and len(labels) != len(frames):
         raise RealheadError(f"There are {len(frames)} frames but {len(labels)} labels: pass one per frame, or none.")
     html = _record(avatar, frames, labels, max_gaussians, 1.0 / frames_per_second)
-    html = html.replace("<title>Viser</title>", f"<title>{_escaped(title)}</title>", 1)
-    size = _write(Path(path), html)
+    size = _write(Path(path), portable(html, title))
     logger.info("%s: %d frames, %.2f MB", path, len(frames), size / 1e6)
     return size
 
@@ -109,11 +106,9 @@ def _record(avatar: Avatar, frames: list[Frame], labels: Sequence[str] | None, m
     base = merge(first, assigned)
     server = start_server()
     try:
-        handle = add_splats(server.scene, "/head", base)
-        state = SplatState(handle.buffer.copy())
-        handle.buffer = state.buffer.copy()
+        state, handle = _first_splats(server, base)
         middle = np.median(numpy(base.means), axis=0)
-        _place_camera(server, numpy(base.means))
+        place_camera(server, numpy(base.means))
         top = float(numpy(base.means)[:, 1].max()) + 0.03
         label = None
         if labels is not None:
@@ -131,31 +126,13 @@ def _record(avatar: Avatar, frames: list[Frame], labels: Sequence[str] | None, m
         stop_server(server)
 
 
-class SplatState:
-    """The bytes a browser holds, and how far a new state may differ before it is sent."""
-
-    def __init__(self, buffer: np.ndarray) -> None:
-        self.buffer = buffer
-        self._quantise(slice(None))
-
-    def _quantise(self, rows) -> None:
-        centers = np.ascontiguousarray(self.buffer[rows, :3]).view(np.float32)
-        rounded = np.round(centers / STEP_CENTIMETRES) * STEP_CENTIMETRES
-        self.buffer[rows, :3] = rounded.astype(np.float32).view(np.uint32)
-        self.buffer[rows, 4:7] = _rounded_halves(np.ascontiguousarray(self.buffer[rows, 4:7]))
-
-    def advance(self, new: np.ndarray) -> np.ndarray:
-        """Take over the rows of `new` [N, 8] that differ visibly; returns the buffer to send."""
-        old_centers, new_centers = (np.ascontiguousarray(b[:, :3]).view(np.float32) for b in (self.buffer, new))
-        moved = np.abs(old_centers - new_centers).max(1) > STEP_CENTIMETRES
-        old_half, new_half = (
-            np.ascontiguousarray(b[:, 4:7]).view(np.float16).astype(np.float32) for b in (self.buffer, new)
-        )
-        reshaped = np.abs(old_half - new_half).max(1) > CHANGED_SHARE * np.abs(new_half).max(1)
-        for rows, columns in ((moved, slice(0, 3)), (reshaped, slice(4, 7))):
-            self.buffer[rows, columns] = new[rows, columns]
-        self._quantise(np.flatnonzero(moved | reshaped))
-        return self.buffer
+def _first_splats(server, base: Gaussians) -> tuple[SplatState, object]:
+    """The node with its first, already rounded bytes (changing them later would store them twice)."""
+    draft = add_splats(server.scene, "/head", base)
+    state = SplatState(draft.buffer.copy())
+    draft.remove()
+    handle = server.scene.add_gaussian_splats("/head", *state.arrays(), scale=1.0 / UNITS_PER_METRE)
+    return state, handle
 
 
 def _send(handle, state: SplatState, moved: Gaussians, rotation: np.ndarray, shift: np.ndarray) -> None:
@@ -169,47 +146,12 @@ def _send(handle, state: SplatState, moved: Gaussians, rotation: np.ndarray, shi
     handle._pack_centers(new, means * UNITS_PER_METRE)
     handle._pack_covariances(new, covars * UNITS_PER_METRE**2)
     handle._pack_rgba(new, rgbs=arrays.rgbs, opacities=arrays.opacities)
-    fresh_colour = _visibly_recoloured(state.buffer[:, 7], new[:, 7])
-    state.buffer[fresh_colour, 7] = new[fresh_colour, 7]
     handle.buffer = state.advance(new).copy()
     handle.wxyz, handle.position = SO3.from_matrix(rotation).wxyz, shift
 
 
-def rigid_motion(before: np.ndarray, after: np.ndarray, rounds: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """The rotation [3, 3] and shift [3] that most points follow: `after ~ before @ rotation.T + shift`.
-
-    Least squares (Kabsch), repeated with the points that do not follow weighted down, so that a moving jaw or a still
-    neck does not tilt the skull.
-    """
-    weights = np.ones(len(before))
-    rotation, shift = np.eye(3), np.zeros(3)
-    for _ in range(rounds):
-        share = weights / weights.sum()
-        a, b = share @ before, share @ after
-        u, _, vt = np.linalg.svd(((before - a) * share[:, None]).T @ (after - b))
-        sign = np.sign(np.linalg.det(u @ vt))
-        rotation = (u * [1.0, 1.0, sign] @ vt).T
-        shift = b - rotation @ a
-        residual = np.linalg.norm(before @ rotation.T + shift - after, axis=1)
-        weights = 1.0 / (1.0 + (residual / max(np.median(residual), 1e-5)) ** 2) ** 2
-    return rotation, shift
-
-
-def _rounded_halves(words: np.ndarray) -> np.ndarray:
-    """float16 pairs [*, 3] uint32 rounded to HALF_MANTISSA_KEPT bits of mantissa."""
-    bits = words.view(np.uint16).astype(np.uint32)
-    drop = 10 - HALF_MANTISSA_KEPT
-    rounded = np.where((bits & 0x7FFF) < 0x7B00, bits + (1 << (drop - 1)), bits) & ~np.uint32((1 << drop) - 1)
-    return rounded.astype(np.uint16).view(np.uint32)
-
-
-def _visibly_recoloured(old: np.ndarray, new: np.ndarray, step: int = 3) -> np.ndarray:
-    """Rows whose red, green, blue or opacity moved by more than `step` of 255."""
-    channels = [np.ascontiguousarray(word).view(np.uint8).reshape(-1, 4).astype(np.int16) for word in (old, new)]
-    return np.abs(channels[0] - channels[1]).max(1) > step
-
-
-def _place_camera(server, means: np.ndarray) -> None:
+def place_camera(server, means: np.ndarray) -> None:
+    """Start in front of points [N, 3], near enough to fill the window."""
     low, high = np.percentile(means, [1, 99], axis=0)
     middle, size = (low + high) / 2, float((high - low)[:2].max())
     camera = server.initial_camera
@@ -227,12 +169,6 @@ def _gaussians(avatar: Avatar, frame: Frame) -> Gaussians:
 def _surface(avatar: Avatar, frame: Frame, count: int) -> Surface | None:
     surface = Surface.of(avatar, replace(frame, shape=avatar.neutral.shape))
     return surface if len(surface.face) == count else None
-
-
-def _escaped(text: str) -> str:
-    import html
-
-    return html.escape(text)
 
 
 def _write(path: Path, html: str) -> int:

@@ -18,7 +18,7 @@ from realhead.view.attributes import Surface, colour_by, posed_vertices, scales
 from realhead.view.controls import edited_frame
 from realhead.view.panels import CameraPanel, ExpressionPanel, InspectPanel, LookPanel
 from realhead.view.picking import describe, ellipsoid, pick
-from realhead.view.server import kernel_server, start_server, stop_server
+from realhead.view.server import start_server, stop_server
 from realhead.view.splats import add_splats, numpy, update_splats
 
 if TYPE_CHECKING:
@@ -47,14 +47,6 @@ def view(avatar: Avatar, capture: Capture | None = None, port: int = 0, open_bro
     if open_browser:
         webbrowser.open(viewer.url)
     return viewer
-
-
-def live(avatar: Avatar, capture: Capture | None = None, height: int = 640) -> Viewer:
-    """The viewer inside a notebook; as the value of a cell it draws itself. One server per kernel is kept.
-
-    A stored notebook shows an empty frame once its kernel is gone: use `show` for a picture that stays.
-    """
-    return Viewer(avatar, capture, kernel_server(), height=height)
 
 
 class Viewer:

@@ -2,13 +2,36 @@
 
 import numpy as np
 import pytest
-from browser.conftest import eventually, head_share, pixels
+import torch
 from view_fakes import FakeAvatar, FakeHead
 
+from browser.conftest import eventually, head_share, pixels
+from realhead.splatting.gaussians import Gaussians
 from realhead.view.controls import edited_frame
 from realhead.view.html import write_html
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+class HollowAvatar(FakeAvatar):
+    """A blue core inside the head, stored after it: it shows unless the browser sorts by depth."""
+
+    def gaussians(self, frame, mouth=None):
+        shell = super().gaussians(frame)
+        blue = torch.zeros_like(shell.sh)
+        blue[:, 0] = torch.tensor([-1.7, -1.7, 1.7])
+        pairs = ((shell.means, shell.means * 0.7), (shell.covars, shell.covars), (shell.opacities, shell.opacities))
+        return Gaussians(*(torch.cat(pair) for pair in pairs), torch.cat([shell.sh, blue]))
+
+
+def test_splats_are_sorted_without_a_server(browser, tmp_path):
+    avatar = HollowAvatar(FakeHead(30, 40))
+    write_html(avatar, tmp_path / "hollow.html", [avatar.neutral])
+    page = browser.new_page(viewport={"width": 500, "height": 450})
+    page.goto((tmp_path / "hollow.html").as_uri())
+    assert eventually(lambda: (pixels(page)[150:300, 200:300].min(-1) < 0.9).mean() > 0.9)
+    middle = lambda: pixels(page)[200:260, 220:280].mean((0, 1))  # noqa: E731
+    assert eventually(lambda: middle()[0] > middle()[2] + 0.1), f"the core shows through: {middle()}"
 
 
 @pytest.fixture(scope="module")

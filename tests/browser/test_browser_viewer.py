@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from browser.conftest import eventually, head_share, pixels
 from view_fakes import FakeAvatar, FakeCapture, FakeHead
 
+from browser.conftest import eventually, head_share, pixels
 from realhead.view.viewer import view
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
