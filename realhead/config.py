@@ -48,10 +48,10 @@ class LossConfig:
     """LPIPS (AlexNet), a stand-in for the paper's VGG-type loss that a CPU can afford."""
     ssim: float = 0.2
     """1 - SSIM."""
-    position: float = 2.0
+    position: float = 0.1
     """Mean squared position offset, in decimetres squared (metres times ten)."""
-    scale: float = 2.0
-    """Mean squared scale, in centimetres squared."""
+    scale: float = 0.1
+    """Mean squared scale, in centimetres squared; at 2 the Gaussians shrank until holes opened between them."""
     adversarial: float = 0.0
     """Hinge loss of the critic; zero switches the critic off."""
     closeness: float = 1.0
