@@ -34,10 +34,10 @@ Observer = Callable[[int, "Avatar"], Any]
 def choose_views(capture: Capture, shots: int) -> list[View]:
     """Neutral pictures for an enrollment: the frontal one, then the sides.
 
-    With several cameras: the neutral frame from the front, 45 degrees left and right, then other cameras. With one
-    camera: the most neutral frames whose head is turned most differently.
+    From a rig: the neutral frame from the front, 45 degrees left and right, then other cameras. From a clip or a few
+    photographs: the most neutral frames whose head is turned most differently.
     """
-    if len(capture.cameras) > 1:
+    if capture.is_rig:
         frame = capture.neutral
         names = [view.camera.name for view in neutral_views(capture)]
         others = [c for t, c in capture.keys() if t == frame.timestep and c not in names]
@@ -211,7 +211,7 @@ def _start(
     prior: Prior, capture: Capture, views: list[View], texture_views: int | None, config: EnrollConfig
 ) -> Inversion:
     if texture_views is None:
-        texture_views = len(views) if len(capture.cameras) > 1 else 1
+        texture_views = len(views) if capture.is_rig else 1
     frames = list({v.frame.timestep: v.frame for v in views}.values())
     with torch.no_grad():
         texture = identity_texture(prior.head, prior.uv_map, views[:texture_views])

@@ -220,6 +220,11 @@ class Capture:
         """The frame with the least expression."""
         return min(self.frames, key=lambda frame: frame.effort)
 
+    @property
+    def is_rig(self) -> bool:
+        """Whether several cameras see the same timestep (a clip or a few photographs are no rig)."""
+        return len(self._entries) > len(self.timesteps)
+
     def frontal_camera(self, frame: Frame) -> str:
         """Name of the camera that looks the head in the face most directly at this timestep."""
         return self._nearest_camera(frame, 0.0)

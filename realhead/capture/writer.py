@@ -103,10 +103,14 @@ class CaptureWriter:
         return self.folder
 
     def _split(self, keys: list[tuple[int, int]]) -> dict[str, list]:
-        """VHAP's split: the first 70 % of the timesteps train, but the frontal camera validates; the rest tests."""
+        """VHAP's split: the first 70 % of the timesteps train, but the frontal camera validates; the rest tests.
+
+        Photographs are few, and all of them are there to be enrolled: they all train.
+        """
         timesteps = sorted({t for t, _ in keys})
-        trained = set(timesteps[: max(1, math.floor(0.7 * len(timesteps)))])
-        held_out = FRONTAL_CAMERA if len(self.cameras) > 1 else None
+        photographs = self.info["tracking"] == "photo"
+        trained = set(timesteps if photographs else timesteps[: max(1, math.floor(0.7 * len(timesteps)))])
+        held_out = None if photographs or len(self.cameras) == 1 else FRONTAL_CAMERA
         return {
             "train": [k for k in keys if k[0] in trained and k[1] != held_out],
             "val": [k for k in keys if k[0] in trained and k[1] == held_out],
