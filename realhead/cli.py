@@ -35,9 +35,11 @@ AGAIN = "the same command goes on where it was."
 COMMANDS: dict[str, Command] = {
     "doctor": Command("house", "doctor", "look at this machine: versions, device, weight files, what is missing"),
     "data": Command("capturing", "data", "capture synthetic people with sixteen cameras", AGAIN),
+    "track": Command("capturing", "track", "turn photographs or a video of one person into a capture"),
     "train": Command("learning", "train", "train a prior over heads on a capture set", AGAIN),
     "enroll": Command("avatars", "enroll", "make an avatar from one to three pictures of a capture"),
     "drive": Command("avatars", "drive", "move an avatar by a capture and write a side-by-side clip"),
+    "avatar": Command("avatars", "avatar", "track, enroll and drive in one: from photographs to a clip", AGAIN),
     "evaluate": Command("learning", "evaluate", "measure a prior on people it never saw", AGAIN),
     "ablate": Command("learning", "ablate", "train and measure the rows of the paper's ablation tables", AGAIN),
     "report": Command("learning", "report", "make tables and figures of results"),

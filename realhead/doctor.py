@@ -73,21 +73,9 @@ def fetch() -> None:
 
 def compile_ahead() -> None:
     """Compiles the CPU kernels into Numba's cache, so that the first picture does not wait for the compiler."""
-    import torch
+    from realhead.splatting.compilation import warm_up
 
-    from realhead.splatting import rasterization
-
-    log.info("compiling the CPU kernels ...")
-    means = torch.tensor([[0.0, 0.0, 1.0]], requires_grad=True)
-    colours = torch.zeros(1, 16, 3, requires_grad=True)
-    intrinsics = torch.tensor([[[8.0, 0.0, 4.0], [0.0, 8.0, 4.0], [0.0, 0.0, 1.0]]])
-    covariances = 1e-2 * torch.eye(3)[None]
-    picture, _, _ = rasterization(
-        *(means, None, None, torch.ones(1), colours, torch.eye(4)[None], intrinsics, 8, 8),
-        sh_degree=3,
-        covars=covariances.requires_grad_(),
-    )
-    picture.sum().backward()
+    log.info("the CPU kernels are ready (%.0f s)", warm_up())
 
 
 def as_json(findings: list[Finding]) -> dict:

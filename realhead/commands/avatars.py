@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
 from realhead.commands.arguments import AvatarPath, CapturePath, OptionalPath, Out, PriorName
 
@@ -59,6 +60,32 @@ def drive(
     from realhead.driving import drive
 
     print(drive(Avatar.load(avatar), Capture.open(capture), out, fps=fps, relative=relative, mouth=not no_mouth))
+
+
+def avatar(
+    photographs: Annotated[Positional[tuple[Path, ...]], arg(metavar="PHOTO...")],
+    out: Out,
+    drive: OptionalPath = None,
+    prior: PriorName = "laptop",
+    size: int = 256,
+    seed: int = 0,
+) -> None:
+    """Makes an avatar from photographs of one person, and lets a video move it: track, enroll and drive in one.
+
+    Args:
+        photographs: One to five photographs of the person.
+        out: Folder for the avatar, its .ply and the clip.
+        drive: Video, or capture folder, that moves the avatar.
+        prior: Prior to start from: laptop, or a path.
+        size: Side of the tracked pictures in pixels; the prior's training size is best.
+        seed: Seed of the enrollment.
+    """
+    from realhead.likeness import avatar_from_photographs
+
+    made = avatar_from_photographs(photographs, out, drive, prior, size=size, seed=seed)
+    print(made.folder / "avatar.safetensors")
+    if made.clip:
+        print(made.clip)
 
 
 def view(

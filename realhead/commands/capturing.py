@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import arg
+from tyro.conf import Positional, arg
 
 from realhead.commands.arguments import Out
 
@@ -30,3 +31,32 @@ def data(
     from realhead.capture.openheads.generate import generate
 
     print(generate(out, size, people=people, seed=seed, tracking=tracking, processes=processes))
+
+
+def track(
+    files: Annotated[Positional[tuple[Path, ...]], arg(metavar="FILE...")],
+    out: Out,
+    size: int = 512,
+    fps: float = 25.0,
+    seconds: Annotated[float | None, arg(metavar="FLOAT")] = None,
+    matting: Literal["fine", "fast", "own", "none"] | None = None,
+    head: Annotated[str, arg(metavar="open|PATH")] = "open",
+    person: Annotated[str | None, arg(metavar="NAME")] = None,
+) -> None:
+    """Tracks one person in one to five photographs, or in one video, and writes a capture.
+
+    Args:
+        files: Photographs, or one video.
+        out: Folder of the capture.
+        size: Side of the capture's pictures in pixels.
+        fps: Frames per second taken of a video.
+        seconds: Use only so much of a video.
+        matting: How the background goes; by the picture's own alpha, else fine for photographs, fast for videos.
+        head: Head to fit: open, or a FLAME file.
+        person: The person's name; the first file's when not given.
+    """
+    from realhead.head import load_head
+    from realhead.tracking import track
+
+    options = {"size": size, "fps": fps, "longest": seconds, "matting": matting, "person": person}
+    print(track(files, out, head=load_head(head), **options).folder)
