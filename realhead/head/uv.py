@@ -34,8 +34,8 @@ class UVMap:
         frame: Tangent (along u), bitangent and normal of the template as columns, a rotation, [N, 3, 3]. The bitangent
             points along v, or against it on a mirrored island.
         footprint: Metres on the template between neighbouring texels along u and along v, [N, 2].
-        regions: Masks over the covered texels, by name: a part (`PARTS`) where all corners of the triangle belong to it,
-            a region of the skin where the nearest corner does.
+        regions: Masks over the covered texels, by name: a part (`PARTS`) where all corners of the triangle belong to
+            it, a region of the skin where the nearest corner does.
     """
 
     resolution: int

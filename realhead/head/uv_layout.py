@@ -90,7 +90,7 @@ def unroll_band(vertices: np.ndarray, quads: np.ndarray) -> np.ndarray:
     Returns:
         Coordinates in [0, 1] of the grid's vertices, zero elsewhere, [V, 2].
     """
-    loop = _boundary_loops(quads)[0]
+    loop = boundary_loops(quads)[0]
     corner = np.flatnonzero(np.bincount(quads.reshape(-1), minlength=len(vertices))[loop] == 1)
     loop = np.roll(loop, -corner[0])
     corner = [*(corner - corner[0]), len(loop)]
@@ -147,7 +147,7 @@ def flatten_skin(
     Returns:
         Coordinates in [0, 1], [T, 2].
     """
-    loops = sorted(_boundary_loops(faces), key=lambda loop: -_length(vertices[loop]))
+    loops = sorted(boundary_loops(faces), key=lambda loop: -_length(vertices[loop]))
     filled_vertices, filled_faces = _fill(vertices, faces, loops[1:])
     density = np.concatenate([density, np.full(len(loops) - 1, HOLE_DENSITY)])
     border = loops[0]
@@ -162,7 +162,30 @@ def flatten_skin(
     return uv[: len(vertices)]
 
 
-def _boundary_loops(faces: np.ndarray) -> list[np.ndarray]:
+def skin_density(vertices: np.ndarray) -> np.ndarray:
+    """Wanted linear magnification of the skin: the face most, eyes and mouth above all, the neck least.
+
+    Args:
+        vertices: Points in FLAME's placement, metres, [T, 3].
+    """
+
+    def bump(centre, radii, sharpness):
+        distance = np.linalg.norm((vertices - np.array(centre)) / np.array(radii), axis=1)
+        return 1 / (1 + np.exp((distance - 1) * sharpness))
+
+    face = bump((0.0, -0.02, 0.045), (0.072, 0.085, 0.07), 8)
+    eyes = bump((0.031, 0.023, 0.04), (0.025, 0.018, 0.03), 6) + bump((-0.031, 0.023, 0.04), (0.025, 0.018, 0.03), 6)
+    mouth = bump((0.0, -0.045, 0.05), (0.035, 0.02, 0.03), 6)
+    neck = 1 / (1 + np.exp((vertices[:, 1] + 0.12) / 0.01))
+    return 1 - 0.4 * neck + 1.6 * face + 1.6 * eyes + 0.8 * mouth
+
+
+def boundary_loops(faces: np.ndarray) -> list[np.ndarray]:
+    """Closed rings of vertices around the holes and the rim of a surface.
+
+    Args:
+        faces: Polygons with consistent winding, [F, 3] or [F, 4].
+    """
     sides = faces.shape[1]
     edges = np.concatenate([faces[:, [k, (k + 1) % sides]] for k in range(sides)])
     known = set(map(tuple, edges.tolist()))
