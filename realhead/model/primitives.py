@@ -4,7 +4,7 @@ Everything the network says is relative to the template head, so that zeros mean
 
 | channels | meaning | zero means |
 |---|---|---|
-| 3 | position offset, added to the canonical vertex position (equation 4) | on the mesh |
+| 3 | position offset (tangent, bitangent, normal), added to the canonical position (equation 4) | on the mesh |
 | 1 | opacity, before the sigmoid | 0.9 |
 | 4 | quaternion (w, x, y, z) relative to the texel's tangent frame | along the surface |
 | 3 | log scale relative to the texel's footprint | neighbours just overlap |
@@ -57,9 +57,12 @@ class Primitives:
     raw: Float[Tensor, "b n 59"]
 
 
-def decode_primitives(raw_map: Float[Tensor, "b 59 r r"], uv_map: UVMap) -> Primitives:
-    """Activates the network's output on the covered texels."""
-    raw = uv_map.gather(raw_map)
+def decode_primitives(raw: Float[Tensor, "b n 59"], uv_map: UVMap) -> Primitives:
+    """Activates what the network says on the covered texels.
+
+    Offsets and quaternions are relative to the template's tangent frame (ours): "hair stands off the scalp" is then one
+    number all over the head, which a convolution can say, and not another direction at every texel.
+    """
     offset, opacity, quaternion, log_scale, sh = raw.split([3, 1, 4, 3, 48], -1)
     wxyz = torch.nn.functional.normalize(quaternion + quaternion.new_tensor([1.0, 0, 0, 0]), dim=-1)
     relative = roma.unitquat_to_rotmat(roma.quat_wxyz_to_xyzw(wxyz))
@@ -68,7 +71,7 @@ def decode_primitives(raw_map: Float[Tensor, "b 59 r r"], uv_map: UVMap) -> Prim
     unit = torch.ones(16, 1, device=sh.device)
     unit[1:] = SH_REST_UNIT
     return Primitives(
-        offset=offset * OFFSET_UNIT,
+        offset=(uv_map.frame @ offset[..., None])[..., 0] * OFFSET_UNIT,
         opacity=torch.sigmoid(opacity[..., 0] + OPACITY_BIAS),
         rotation=uv_map.frame @ relative,
         scale=base * torch.exp(MAX_LOG_SCALE * torch.tanh(log_scale / MAX_LOG_SCALE)),

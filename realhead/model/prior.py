@@ -94,6 +94,9 @@ class Prior(nn.Module):
         self.identity_encoder = Encoder(3, config.encoder_channels)
         self.expression_encoder = Encoder(expression_inputs, config.encoder_channels)
         self.decoder = Decoder(config)
+        # Ours: the mean person, learned texel by texel, to which the decoder adds. A convolution does not know where it
+        # is on the head; without this map hair had not begun to grow after 500 steps.
+        self.mean = nn.Parameter(torch.zeros(len(self.uv_map), NUM_CHANNELS))
 
     def _apply(self, fn, recurse: bool = True):
         """Takes the UV tables along when the module moves to another device."""
@@ -135,4 +138,5 @@ class Prior(nn.Module):
 
     def decode(self, identity: FeatureMaps, expression: FeatureMaps, last: nn.Module | None = None) -> Primitives:
         """Feature maps to Gaussian primitives on the covered texels, in canonical space."""
-        return decode_primitives(self.decoder(identity, expression, last), self.uv_map)
+        raw = self.uv_map.gather(self.decoder(identity, expression, last)) + self.mean
+        return decode_primitives(raw, self.uv_map)
