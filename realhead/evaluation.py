@@ -126,6 +126,7 @@ def evaluate(
         result[name] = [row for part in parts for row in part[name]]
     result["summary"] = summarise(result["rows"])
     result["temporal_summary"] = summarise(result["temporal"])
+    result["clip_gap"] = max((row["gap"] for row in result["temporal"]), default=None)
     result["closed"] = closed_share(result["summary"])
     result["floor"] = parts[0]["floor"]
     result["left_out"] = {k: v for part in parts for k, v in part["left_out"].items()}
@@ -214,7 +215,7 @@ class _Run:
             self.bar.update(VIEW_COST * len(scored))
         if len(views.clip) > 1:
             numbers = temporal(render_views(avatar, views.clip, mouth), clip_target(views.clip), left_out)
-            part["temporal"].append({"person": views.person, "method": method, **numbers})
+            part["temporal"].append({"person": views.person, "method": method, "gap": views.clip_gap, **numbers})
             self.bar.update(VIEW_COST * len(views.clip))
 
     def _keep(self, views: PersonViews, method: str, avatar: Avatar | None) -> dict:

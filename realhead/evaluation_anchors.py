@@ -107,7 +107,13 @@ def _gains(avatar: Avatar, view: View) -> torch.Tensor:
 
 
 def ceiling_avatar(
-    prior: Prior, captures: list[Capture], home: Capture, steps: int, seed: int = 0, on_step: Callable = lambda *_: None
+    prior: Prior,
+    captures: list[Capture],
+    home: Capture,
+    steps: int,
+    seed: int = 0,
+    on_step: Callable = lambda *_: None,
+    learning_rate: float = 1e-3,
 ) -> Avatar:
     """The same network fitted to the person's whole capture: all weights, all pictures, those to be scored included.
 
@@ -118,13 +124,14 @@ def ceiling_avatar(
         steps: Optimiser steps of two pictures each.
         seed: Seed of the order of pictures.
         on_step: Called after every step.
+        learning_rate: Adam's rate.
     """
     from realhead.training import Trainer
 
     config = TrainConfig(
         preset="ceiling",
         iterations=steps,
-        learning_rate=1e-3,
+        learning_rate=learning_rate,
         warmup=min(20, steps),
         ema=0.98,
         mouth_dropout=0.0,

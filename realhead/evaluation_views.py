@@ -46,7 +46,7 @@ class PersonViews:
         home: The sequence whose neutral frame is enrolled.
         enrolled: Pictures by number of shots; 0 holds the picture that the identity texture is made of.
         unseen: Pictures to score.
-        clip: Consecutive frames of one camera, for the temporal metrics.
+        clip: Frames of one camera in order, for the temporal metrics.
     """
 
     person: str
@@ -55,6 +55,12 @@ class PersonViews:
     enrolled: dict[int, list[View]]
     unseen: list[ScoredView]
     clip: list[ScoredView]
+
+    @property
+    def clip_gap(self) -> int:
+        """Largest step between two frames of the clip; 1 for consecutive ones."""
+        timesteps = [s.view.frame.timestep for s in self.clip]
+        return max((b - a for a, b in zip(timesteps, timesteps[1:])), default=0)
 
 
 def people_of(captures: CaptureSet, protocol: Protocol, limit: int | None) -> dict[str, list[Capture]]:
@@ -96,9 +102,10 @@ def camera_azimuth(view: View) -> float:
 
 
 def _studio(person: str, captures: list[Capture], config: EvaluationConfig) -> PersonViews:
-    home = min(captures, key=lambda c: c.neutral.effort)
+    rigs = [c for c in captures if len(c.cameras) > 1]  # a person may have clips of one camera as well
+    home = min(rigs, key=lambda c: c.neutral.effort)
     enrolled = {shots: choose_views(home, max(1, shots)) for shots in config.shots}
-    driving = captures if config.sequences is None else captures[: config.sequences]
+    driving = rigs if config.sequences is None else rigs[: config.sequences]
     candidates = [(c, t) for c in driving for t in c.timesteps if c is not home or t != home.neutral.timestep]
     if not candidates:
         raise CaptureError(f"{person} has no frame but the neutral one: capture expressions to score.")
@@ -107,7 +114,7 @@ def _studio(person: str, captures: list[Capture], config: EvaluationConfig) -> P
         for number, (capture, timestep) in enumerate(_evenly(candidates, config.timesteps))
         for name in _cameras(capture, capture.frame(timestep), config.cameras, number)
     ]
-    return PersonViews(person, captures, home, enrolled, unseen, _clip(driving, home, config.clip_frames))
+    return PersonViews(person, captures, home, enrolled, unseen, _clip(captures, home, config.clip_frames))
 
 
 def _wild(person: str, captures: list[Capture], config: EvaluationConfig) -> PersonViews:
@@ -132,9 +139,9 @@ def _cameras(capture: Capture, frame: Frame, count: int, number: int) -> list[st
 
 
 def _clip(captures: list[Capture], home: Capture, length: int) -> list[ScoredView]:
-    """The first consecutive timesteps of another sequence (or of the only one), seen from the front."""
-    others = [c for c in captures if c is not home] or captures
-    capture = max(others, key=lambda c: min(len(c.timesteps), length))
+    """The first timesteps of another sequence (or of the only one), as consecutive as can be, seen from the front."""
+    others = [c for c in captures if c is not home and len(c.timesteps) > 1] or captures
+    capture = min(others, key=lambda c: (c.timesteps[-1] - c.timesteps[0]) / len(c.timesteps))
     timesteps = capture.timesteps[:length]
     if len(timesteps) < 2:
         return []

@@ -8,17 +8,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from realhead import report_figures, report_tables
 from realhead.capture.files import read_json
 from realhead.errors import RealheadError
 from realhead.report_tables import Table
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 KINDS = ("evaluation", "ablation", "curves")
 
@@ -30,28 +27,31 @@ class Report:
     """What a report wrote.
 
     Attributes:
-        tables: By name, as data frames of text.
+        tables: By name; `.frame` is the data frame.
         figures: Pictures by name.
         page: The Markdown page that shows them all.
     """
 
-    tables: dict[str, pd.DataFrame]
+    tables: dict[str, Table]
     figures: dict[str, Path]
     page: Path
 
 
-def report(results: str | Path = "results", out: str | Path = "results/report") -> Report:
+def report(
+    results: str | Path = "results", out: str | Path = "results/report", *, only: Sequence[str] = ("*.json",)
+) -> Report:
     """Makes all tables (Markdown and LaTeX) and figures of a folder of results.
 
     Args:
         results: A folder; every evaluation, ablation and curve below it is taken.
         out: Where the report goes; pages and tables of an earlier one are replaced.
+        only: Patterns of file names.
 
     Raises:
         RealheadError: There is no result in the folder.
     """
     results, out = Path(results), Path(out)
-    found = read_results(results)
+    found = read_results(results, only)
     if not found:
         raise RealheadError(f"{results} holds no results: make some with `realhead evaluate` or `realhead ablate`.")
     out.mkdir(parents=True, exist_ok=True)
@@ -61,14 +61,15 @@ def report(results: str | Path = "results", out: str | Path = "results/report") 
         _write(out / f"{name}.tex", table.latex())
     page = out / "report.md"
     _write(page, _page(tables, figures))
-    return Report({name: table.frame for name, table in tables.items()}, figures, page)
+    return Report(tables, figures, page)
 
 
-def read_results(folder: Path) -> dict[Path, dict]:
+def read_results(folder: Path, only: Sequence[str] = ("*.json",)) -> dict[Path, dict]:
     """All results below a folder, by path, in order; a damaged file is named in the log and left out."""
     found = {}
-    for path in sorted(folder.rglob("*.json")):
-        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+    for path in sorted({path for pattern in only for path in folder.rglob(pattern)}):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if hidden or (path.parent / "transforms.json").exists():  # captures hold large JSON files, and no results
             continue
         try:
             content = read_json(path)

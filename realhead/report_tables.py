@@ -121,12 +121,10 @@ def _time_table(stem: str, result: dict) -> Table:
         {"method": _method(line["method"])} | {t: number(line.get(k), d) for k, (t, d) in TEMPORAL.items()}
         for line in lines
     ]
-    return Table(
-        f"{stem}: four readings of t-LPIPS",
-        rows,
-        _best(lines, [0] * len(lines), TEMPORAL),
-        _definitions(result, TEMPORAL),
-    )
+    gap = result.get("clip_gap")
+    apart = (f"The frames of the clip are up to {gap} timesteps apart.",) if gap and gap > 1 else ()
+    bold = _best(lines, [0] * len(lines), TEMPORAL)
+    return Table(f"{stem}: four readings of t-LPIPS", rows, bold, (*_definitions(result, TEMPORAL), *apart))
 
 
 def _closed_table(stem: str, result: dict) -> Table:

@@ -81,4 +81,4 @@ def _add(writer: CaptureWriter, avatar: Avatar, timestep: int, talks: bool) -> N
     gaussians = avatar.gaussians(frame)
     for camera in writer.cameras:
         image, alpha = render(gaussians, camera)
-        writer.add(frame, camera, to_uint8(image), to_uint8(alpha)[..., 0])
+        writer.add(frame, camera, to_uint8(image), to_uint8(alpha.expand(-1, -1, 3))[..., 0])

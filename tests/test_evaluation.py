@@ -145,8 +145,9 @@ def test_floor_has_the_persons_tone_and_no_identity(people, views):
     frontal = views.enrolled[1][0]
     floor = floor_avatar(tiny_prior(), people, frontal)
     mask = frontal.mask()[..., None]
+    assert floor.colour[:, 3].count_nonzero() == 0
     mean = [(x * mask).sum((0, 1)) / mask.sum() for x in (floor.render(frontal.frame, frontal.camera), frontal.image())]
-    torch.testing.assert_close(*mean, atol=0.05, rtol=0)
+    torch.testing.assert_close(*mean, atol=0.1, rtol=0)  # least squares, not equal means
     assert floor.info["mean_of"] == 1 and not floor.shape.any()
 
 
@@ -165,8 +166,8 @@ def test_ceiling_fits_the_persons_own_pictures(views):
 
     truth = torch.stack([s.view.image() for s in views.unseen])
     guess = enrolled_avatar(tiny_prior(), views.home, views.enrolled[1], 0, QUICK.enroll)
-    fitted = ceiling_avatar(tiny_prior(), views.captures, views.home, 25)
-    assert fitted.info == {"kind": "ceiling", "steps": 25} and error(fitted) < 0.7 * error(guess)
+    fitted = ceiling_avatar(tiny_prior(), views.captures, views.home, 15, learning_rate=0.05)
+    assert fitted.info == {"kind": "ceiling", "steps": 15} and error(fitted) < 0.8 * error(guess)
 
 
 def test_result_says_what_was_measured(result):

@@ -112,7 +112,7 @@ def test_papers_tables_are_complete():
 def test_best_numbers_are_bold_per_group_and_anchors_never(made):
     text = made.page.with_name("studio_pictures.tex").read_text()
     assert text.count(r"\textbf{23.50 $\pm$ 0.71}") == 6 and r"\textbf{20.50" not in text
-    assert "**" not in made.tables["studio_pictures"].to_string()
+    assert "**" not in made.tables["studio_pictures"].frame.to_string()
 
 
 def test_latex_escapes_what_it_must():
