@@ -44,6 +44,7 @@ COMMANDS: dict[str, Command] = {
     "ablate": Command("learning", "ablate", "train and measure the rows of the paper's ablation tables", AGAIN),
     "report": Command("learning", "report", "make tables and figures of results"),
     "view": Command("avatars", "view", "look at an avatar's Gaussians in the browser"),
+    "demo": Command("house", "demo", "run the whole method and write a page that shows it", AGAIN),
     "export": Command("avatars", "export", "write an avatar's Gaussians as a 3DGS .ply"),
     "notebooks": Command("house", "notebooks", "store, execute or check the notebooks"),
 }
@@ -79,12 +80,12 @@ def overview() -> str:
 
 
 def _run(name: str, arguments: list[str]) -> int:
-    import tyro
-
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     command = COMMANDS[name]
-    function = getattr(importlib.import_module(f"realhead.commands.{command.module}"), command.function)
     try:
+        import tyro
+
+        function = getattr(importlib.import_module(f"realhead.commands.{command.module}"), command.function)
         tyro.cli(function, prog=f"realhead {name}", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
         return 0
     except SystemExit as stop:  # tyro: 0 after --help, 2 after arguments that do not fit
@@ -97,7 +98,7 @@ def _run(name: str, arguments: list[str]) -> int:
         if (error.name or "realhead").split(".")[0] == "realhead":
             raise
         return _complain(f"The Python package {error.name} is missing: run `make setup`, or pip install -e '.[dev]'.")
-    except (OSError, RuntimeError) as error:  # safetensors and PyTorch report a full disk as RuntimeError
+    except Exception as error:  # safetensors and PyTorch have their own classes for a full disk
         sentence = _disk_sentence(error)
         if sentence is None:
             raise

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ast
 import importlib
+import signal
 import subprocess
 import sys
+import time
 import types
 
 import pytest
+from evaluation_data import make_people
+from safetensors import SafetensorError
 
 from realhead import cli
 from realhead.errors import CaptureError
@@ -111,6 +115,7 @@ def test_ctrl_c_says_how_to_go_on(run_failing, capsys):
         OSError(28, "No space left on device", "clip.mp4"),
         OSError("4096 requested and 12 written"),
         RuntimeError("I/O error: No space left on device (os error 28)"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
     ],
 )
 def test_full_disk_is_one_sentence(run_failing, capsys, error):
@@ -136,3 +141,23 @@ def test_module_command_reports_bad_input_with_code_2_and_writes_nothing(tmp_pat
     assert done.returncode == 2
     assert "nowhere" in done.stderr and "Traceback" not in done.stderr and done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C reaches a process differently there")
+def test_ctrl_c_in_training_is_told_and_the_same_command_goes_on(tmp_path):
+    make_people(tmp_path / "data", people=("anna",), test=(), timesteps=2, views=1)
+    command = [sys.executable, "-m", "realhead", "train", tmp_path / "data", "--preset", "tiny", "--iterations", "12"]
+    command += ["--out", tmp_path / "run"]
+    log = tmp_path / "run" / "log.jsonl"
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+        while running.poll() is None and not (log.exists() and log.read_text()):
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, told = running.communicate(timeout=120)
+    assert running.returncode == 2, told
+    assert told.rstrip().endswith("Stopped: the same command goes on where it was.") and "Traceback" not in told
+    before = log.read_text().count("\n")
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and (tmp_path / "run" / "prior.safetensors").exists()
+    assert 1 <= before < log.read_text().count("\n")

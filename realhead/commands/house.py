@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from realhead.commands.arguments import OptionalPath
+from realhead.commands.arguments import OptionalPath, Out, PriorName
 
 
 def doctor(
@@ -36,6 +37,23 @@ def doctor(
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text + "\n")
     print(text if json_ else examiner.as_text(findings))
+
+
+def demo(
+    out: Out = Path("results/demo"),
+    prior: PriorName = "laptop",
+    force: bool = False,
+) -> None:
+    """Runs the whole method on two strangers and a photograph, and writes a page that shows it.
+
+    Args:
+        out: Folder of the page and everything on it; finished parts in it are kept.
+        prior: Prior to enroll with: laptop, or a path.
+        force: Do finished parts again.
+    """
+    from realhead.demo import DemoConfig, run
+
+    run(out, DemoConfig(prior=prior), force=force)
 
 
 def notebooks(
