@@ -54,7 +54,7 @@ def test_running_the_cell_again_keeps_the_server():
     port = first.server.get_port()
     second = live(FakeAvatar())
     try:
-        assert second.server.get_port() == port and second.settle()
+        assert second.server.get_port() == port and second.settle() and not first._worker.is_alive()
         assert second.expression.set("Smile", 1.0) is None and second.settle() and second.frame.expression[1] == 1
     finally:
         stop_server(kernel_server())

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from realhead.capture import Capture
     from realhead.splatting.gaussians import Gaussians
 
+_living: list[Viewer] = []  # none, or the viewer on this kernel's server
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -67,7 +69,10 @@ def live(avatar: Avatar, capture: Capture | None = None, height: int = 640) -> V
         capture: adds its cameras and frames.
         height: of the frame in pixels.
     """
-    return Viewer(avatar, capture, kernel_server(), height=height)
+    while _living:
+        _living.pop().retire()  # its panels are emptied by kernel_server; its worker would wait for ever
+    _living.append(Viewer(avatar, capture, kernel_server(), height=height))
+    return _living[0]
 
 
 def still(gaussians: Gaussians, rgbs: np.ndarray | None = None, size: int = 256) -> np.ndarray:
@@ -87,8 +92,7 @@ def still(gaussians: Gaussians, rgbs: np.ndarray | None = None, size: int = 256)
     colours = base_colour(gaussians) if rgbs is None else np.asarray(rgbs, dtype=np.float32)
     sh = torch.zeros(len(means), 16, 3)
     sh[:, 0] = (torch.from_numpy(colours) - 0.5) / SH_DEGREE_0
-    plain = Gaussians(
-        *(torch.from_numpy(numpy(x)) for x in (gaussians.means, gaussians.covars, gaussians.opacities)), sh
-    )
+    parts = (gaussians.means, gaussians.covars, gaussians.opacities)
+    plain = Gaussians(*(torch.from_numpy(numpy(part)) for part in parts), sh)
     with torch.no_grad():
         return render(plain, camera)[0].clamp(0, 1).numpy()

@@ -98,9 +98,14 @@ class Viewer:
 
     def stop(self) -> None:
         """Close the server and end the worker."""
+        self.retire()
+        stop_server(self.server)
+
+    def retire(self) -> None:
+        """End the worker and leave the server to others."""
         self._stopped.set()
         self._changed.set()
-        stop_server(self.server)
+        self._worker.join(timeout=10.0)
 
     def __enter__(self) -> Viewer:
         return self
@@ -150,6 +155,8 @@ class Viewer:
             except Exception as error:  # a wrong slider must not end the viewer: say it in the panel and go on
                 logger.exception("the viewer could not follow its sliders")
                 self.error = f"{type(error).__name__}: {error}"
+            if self._stopped.is_set():
+                return
             self.look.say(self.error)
             if not self._changed.is_set():
                 self._settled.set()

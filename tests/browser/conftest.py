@@ -32,7 +32,7 @@ def launch(chromium: str) -> Iterator[Callable]:
         opened = []
 
         def start(*flags: str):
-            opened.append(engine.chromium.launch(executable_path=chromium, args=[*FLAGS, *flags]))
+            opened.append(engine.chromium.launch(executable_path=chromium, args=[*FLAGS, *flags], timeout=120_000))
             return opened[-1]
 
         yield start
@@ -46,6 +46,17 @@ def browser(launch):
     return launch()
 
 
+def open_page(browser, address: str, width: int = 600, height: int = 500, **context):
+    """A page of this size at an address; slow machines get two minutes for everything."""
+    page = browser.new_context(viewport={"width": width, "height": height}, **context).new_page()
+    page.set_default_timeout(120_000)
+    page.asked = []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.goto(address)
+    page.wait_for_selector("canvas")
+    return page
+
+
 def pixels(page) -> np.ndarray:
     """What the page shows, [H, W, 3] in [0, 1]."""
     from PIL import Image
@@ -53,12 +64,15 @@ def pixels(page) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"), dtype=np.float32) / 255
 
 
-def head_share(page, columns: slice = slice(200, 600)) -> float:
+def head_share(page) -> float:
     """Share of the picture's middle that is not white."""
-    return float((pixels(page)[150:650, columns].min(-1) < 0.9).mean())
+    image = pixels(page)
+    height, width = image.shape[:2]
+    middle = image[height // 3 : 2 * height // 3, 2 * width // 5 : 3 * width // 5]
+    return float((middle.min(-1) < 0.9).mean())
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 40.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 120.0) -> bool:
     """Whether a condition comes true in time; software WebGL on a busy machine takes its time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

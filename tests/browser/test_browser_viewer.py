@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from view_fakes import FakeAvatar, FakeCapture, FakeHead
 
-from browser.conftest import eventually, head_share, pixels
+from browser.conftest import eventually, head_share, open_page, pixels
 from realhead.view.viewer import view
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -12,17 +12,15 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 @pytest.fixture(scope="module")
 def viewer():
-    avatar = FakeAvatar(FakeHead(30, 40))
+    avatar = FakeAvatar(FakeHead(16, 24))
     with view(avatar, FakeCapture(avatar), open_browser=False) as viewer:
         yield viewer
 
 
 @pytest.fixture(scope="module")
 def page(browser, viewer):
-    page = browser.new_page(viewport={"width": 1100, "height": 700})
-    page.goto(viewer.url)
-    page.wait_for_selector("canvas")
-    assert eventually(lambda: head_share(page) > 0.2), "the splats never appeared"
+    page = open_page(browser, viewer.url, 1100, 600)
+    assert eventually(lambda: head_share(page) > 0.8), "the splats never appeared"
     return page
 
 
@@ -36,7 +34,7 @@ def fill(page, label, value):
 
 def test_head_stands_in_the_middle(page):
     rows, columns = np.nonzero(pixels(page)[:, 300:760].min(-1) < 0.9)
-    assert abs(rows.mean() - 350) < 60 and abs(columns.mean() + 300 - 550) < 60
+    assert abs(rows.mean() - 300) < 60 and abs(columns.mean() + 300 - 550) < 60
 
 
 def test_slider_turns_the_head(page, viewer):
@@ -48,7 +46,7 @@ def test_slider_turns_the_head(page, viewer):
 
 
 def test_click_inspects_the_gaussian_under_the_mouse(page, viewer):
-    page.mouse.click(550, 400)
+    page.mouse.click(550, 340)
     assert eventually(lambda: viewer.chosen is not None)
     page.get_by_role("tab", name="Inspect").click()
     assert eventually(lambda: page.get_by_text("Triangle").is_visible())
@@ -57,14 +55,14 @@ def test_click_inspects_the_gaussian_under_the_mouse(page, viewer):
 
 
 def test_click_beside_the_head_says_so(page, viewer):
-    page.mouse.click(60, 640)
+    page.mouse.click(60, 540)
     assert eventually(lambda: "Nothing there" in viewer.inspect.text)
 
 
 def test_colouring_changes_the_picture(page, viewer):
-    before = pixels(page)[300:450, 450:650].mean((0, 1))
+    before = pixels(page)[250:400, 480:620].mean((0, 1))
     viewer.look.colouring = "normal"
-    assert eventually(lambda: np.abs(pixels(page)[300:450, 450:650].mean((0, 1)) - before).max() > 0.1)
+    assert eventually(lambda: np.abs(pixels(page)[250:400, 480:620].mean((0, 1)) - before).max() > 0.1)
     viewer.look.colouring = "colour"
 
 
