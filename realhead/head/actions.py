@@ -62,9 +62,7 @@ ROTATIONS: dict[str, tuple[int, int, float]] = {
 EXPRESSION_NAMES: tuple[str, ...] = tuple(name for name in ARKIT_NAMES if name not in ROTATIONS)
 
 
-def scores_to_parameters(
-    head, scores: Float[Tensor, "*b 52"]
-) -> tuple[Float[Tensor, "*b e"], Float[Tensor, "*b 5 3"]]:
+def scores_to_parameters(head, scores: Float[Tensor, "*b 52"]) -> tuple[Float[Tensor, "*b e"], Float[Tensor, "*b 5 3"]]:
     """Turns action scores into the head's expression coefficients and joint rotations.
 
     Args:

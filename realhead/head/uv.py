@@ -102,6 +102,12 @@ class UVMap:
             raise RealheadError(f"No region '{name}' in this UV map: it has {', '.join(sorted(self.regions))}.")
         return self.regions[name]
 
+    def summary(self) -> str:
+        """One line: covered texels, their share of the square, and texels per region."""
+        share = len(self) / self.resolution**2
+        named = ", ".join(f"{name} {int(mask.sum())}" for name, mask in self.regions.items() if mask.any())
+        return f"{self.resolution} x {self.resolution}: {len(self)} texels covered ({share:.1%}): {named}"
+
     def interpolate(self, vertex_values: Float[Tensor, "*b v d"]) -> Float[Tensor, "*b n d"]:
         """Values at vertices -> values at covered texels."""
         weights = self.barycentric.to(vertex_values)
