@@ -45,6 +45,8 @@ def _scalp(atlas, traits, neutral, normals, rng, amount) -> Hair:
     )
     shift = neutral[atlas.regions["scalp"]].mean(0) - atlas.template[atlas.regions["scalp"]].mean(0)
     strands = _grown(style, traits, roots, neutral, atlas, shift, rng)
+    kept = _clear_of_face(style, strands, atlas, shift, rng)
+    roots, strands = roots[kept], strands[kept]
     colors = _strand_colors(rng, strands, traits.color, traits.grey, dark_root=0.75)
     taper = np.linspace(1.0, 0.45, style.num_points)
     widths = style.width / np.sqrt(amount) * taper * rng.uniform(0.75, 1.25, (len(roots), 1))
@@ -102,6 +104,14 @@ def _grown(style: Style, traits: HairTraits, roots: Roots, neutral, atlas, shift
     return strands
 
 
+def _clear_of_face(style: Style, strands, atlas, shift, rng) -> np.ndarray:
+    """Which strands stay: nearly all that hang before eyes, nose and mouth go."""
+    points = strands - shift
+    lowest = atlas.landmarks[17:27, 1].max() + (0.004 if style.name != "fringe" else -0.012)
+    before = (np.abs(points[..., 0]) < 0.050) & (points[..., 1] < lowest) & (points[..., 2] > 0.022)
+    return ~before.any(1) | (rng.random(len(strands)) < 0.03)
+
+
 def _tail(traits, neutral, atlas, shift, rng, amount) -> Hair:
     """The part of tied hair beyond the knot: a tail that falls, or a bun."""
     knot = _anchors(neutral, atlas, shift, traits)[2]
@@ -128,8 +138,9 @@ def _strand_colors(rng, strands, color, grey, dark_root) -> np.ndarray:
     """Colours [S, P, 3]: strands differ, roots are darker, some are white."""
     num, count = strands.shape[:2]
     base = np.asarray(color) * np.exp(rng.normal(0, 0.22, (num, 1)))
-    white = rng.random(num) < grey
-    base[white] = np.array([0.40, 0.39, 0.37]) * rng.uniform(0.7, 1.1, (white.sum(), 1))
+    # Grey hair is a mixture of coloured and white hairs; a ribbon stands for several of them.
+    white = np.clip(rng.normal(grey, 0.22, (num, 1)), 0, 1) if grey > 0 else np.zeros((num, 1))
+    base = base * (1 - white) + np.array([0.40, 0.39, 0.37]) * rng.uniform(0.7, 1.1, (num, 1)) * white
     along = np.linspace(dark_root, 1.1, count)[None, :, None]
     return base[:, None] * along
 

@@ -102,6 +102,7 @@ def sample_hair(rng: np.random.Generator, female: float, age: float, darkness: f
     color = np.array(COLORS[color_name]) * rng.uniform(0.75, 1.25)
     natural = COLORS["dark"] if color_name in ("dyed", "platinum") else color
     grey = float(np.clip((age - 0.45) * 2.2 + rng.normal(0, 0.25), 0, 0.95)) if age > 0.35 else 0.0
+    grey = grey if grey > 0.12 else 0.0
     brow = np.array(natural) * 0.55 + 0.004
     beard = BEARDS[rng.choice(6, p=[0.42, 0.2, 0.13, 0.11, 0.08, 0.06])] if man else "none"
     lengths = {"none": 0.0, "stubble": 0.0022, "short": 0.007, "full": 0.022, "goatee": 0.012, "moustache": 0.009}

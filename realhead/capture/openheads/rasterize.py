@@ -69,61 +69,72 @@ def draw_triangles(points, faces, depth, index):
                 v += vx
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
-def _hash(a, b):
-    h = (np.uint32(a) * np.uint32(2654435761)) ^ (np.uint32(b) * np.uint32(2246822519))
-    h ^= h >> np.uint32(15)
-    h *= np.uint32(3266489917)
-    h ^= h >> np.uint32(13)
-    return np.float32(h & np.uint32(0xFFFF)) * np.float32(1.0 / 65536.0)
-
-
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def draw_ribbons(points, colors, widths, starts, focal, depth, index, image):
+def draw_ribbons(points, colors, widths, starts, order, focal, depth, index, image):
     """Draws strands as ribbons that face the camera, with a depth test.
 
-    A ribbon narrower than a sub-pixel covers it with a probability equal to its width (a hash of segment and step
-    decides, so the picture is the same every time): thin ends stay thin after the average over sub-pixels.
+    A ribbon narrower than a sub-pixel covers it with a probability equal to its width (a sequence of numbers that starts
+    from the segment's index decides, so the picture is the same every time): thin ends stay thin after the average
+    over sub-pixels. A segment whose ends both lie behind what is already drawn is skipped; this pays off when near
+    strands come first.
 
     Args:
         points: Projected strand points (x, y, depth) [M, 3].
         colors: Lit linear colour at each point [M, 3].
         widths: Ribbon width at each point, metres [M].
         starts: First point of each strand and, as last entry, M [S + 1].
+        order: Strands in drawing order [S].
         focal: Focal length in sub-pixels.
         depth: Depth buffer [H, W], updated.
         index: Index buffer [H, W], set to HAIR where a strand wins.
         image: Linear colour [H, W, 3], written where a strand wins.
     """
     height, width = depth.shape
-    one = np.float32(1.0)
-    for s in range(starts.shape[0] - 1):
+    one, half, zero = np.float32(1.0), np.float32(0.5), np.float32(0.0)
+    right, bottom = np.float32(width - 2), np.float32(height - 2)
+    slack = np.float32(0.0015)
+    for s in order:
         for i in range(starts[s], starts[s + 1] - 1):
             ax, ay, az = points[i, 0], points[i, 1], points[i, 2]
             bx, by, bz = points[i + 1, 0], points[i + 1, 1], points[i + 1, 2]
             if min(az, bz) <= np.float32(1e-3):
                 continue
+            if min(ax, bx) < 1 or min(ay, by) < 1 or max(ax, bx) >= right or max(ay, by) >= bottom:
+                if max(ax, bx) < 0 or max(ay, by) < 0 or min(ax, bx) >= width or min(ay, by) >= height:
+                    continue
+                ax, bx = min(max(ax, one), right - one), min(max(bx, one), right - one)
+                ay, by = min(max(ay, one), bottom - one), min(max(by, one), bottom - one)
+            hidden = az > depth[int(ay), int(ax)] + slack and bz > depth[int(by), int(bx)] + slack
+            if hidden and min(az, bz) > depth[int((ay + by) * half), int((ax + bx) * half)] + slack:
+                continue
             dx, dy = bx - ax, by - ay
             steep = abs(dy) > abs(dx)
             length = max(abs(dx), abs(dy))
-            if max(ax, bx) < 0 or min(ax, bx) >= width or max(ay, by) < 0 or min(ay, by) >= height:
-                continue
             steps = max(1, int(np.ceil(length)))
             share = one / np.float32(steps)
             # Width across the minor axis: a slanted line cuts it longer than its true width.
-            slant = np.sqrt(dx * dx + dy * dy) / max(length, np.float32(1e-6)) if length > 0 else one
+            slant = np.sqrt(dx * dx + dy * dy) / length if length > np.float32(1e-6) else one
+            span, end = widths[i] * focal / az * slant, widths[i + 1] * focal / bz * slant
+            grow = (end - span) * share
+            x, y, z = ax + half * share * dx, ay + half * share * dy, az + half * share * (bz - az)
+            dx, dy, dz = dx * share, dy * share, (bz - az) * share
+            chance = np.uint32(i * 2654435761 + 97)
             for k in range(steps):
-                t = (np.float32(k) + np.float32(0.5)) * share
-                x, y, z = ax + t * dx, ay + t * dy, az + t * (bz - az)
-                span = (widths[i] * (one - t) + widths[i + 1] * t) * focal / z * slant
-                count = int(np.ceil(span - _hash(i, k)))
-                for j in range(count):
-                    offset = np.float32(j) - np.float32(0.5) * np.float32(count - 1)
-                    px = int(np.floor(x + (offset if steep else np.float32(0.0))))
-                    py = int(np.floor(y + (np.float32(0.0) if steep else offset)))
-                    if px < 0 or py < 0 or px >= width or py >= height or z >= depth[py, px]:
-                        continue
-                    depth[py, px] = z
-                    index[py, px] = HAIR
-                    for c in range(3):
-                        image[py, px, c] = colors[i, c] * (one - t) + colors[i + 1, c] * t
+                # Numba widens 32-bit products to 64 bits: the cast brings back the wrap-around.
+                chance = np.uint32(chance * np.uint32(1664525) + np.uint32(1013904223))
+                count = int(span + np.float32(chance >> np.uint32(8)) * np.float32(1.0 / 16777216.0))
+                if count > 0:
+                    t = (np.float32(k) + half) * share
+                    low = half * np.float32(count - 1)
+                    for j in range(count):
+                        offset = np.float32(j) - low
+                        px, py = int(x + (offset if steep else zero)), int(y + (zero if steep else offset))
+                        if z < depth[py, px]:
+                            depth[py, px] = z
+                            index[py, px] = HAIR
+                            for c in range(3):
+                                image[py, px, c] = colors[i, c] * (one - t) + colors[i + 1, c] * t
+                x += dx
+                y += dy
+                z += dz
+                span += grow

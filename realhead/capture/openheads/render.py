@@ -137,12 +137,14 @@ def light_scene(
             thin += seen_hair * (share / 4)
     if strand_ambient is None:
         strand_ambient = np.repeat(thin, 3)[: len(strands.points)]
+    half, half_area = np.ascontiguousarray(strands.points[::2]), area[::2] * 2
     shadow = np.empty((len(vertices), len(lighting.directions)), np.float32)
     strand_shadow = np.empty((len(strands.points), len(lighting.directions)), np.float32)
     for k, direction in enumerate(lighting.directions):
-        shadow[:, k], strand_shadow[:, k] = reach(
-            vertices, normals, surface.faces, strands.points, area, direction, 160, int(lighting.softness[k]), 0.8
+        shadow[:, k], at_hair = reach(
+            vertices, normals, surface.faces, half, half_area, direction, 160, int(lighting.softness[k]), 0.8
         )
+        strand_shadow[:, k] = np.repeat(at_hair, 2)[: len(strands.points)]
     return LitScene(
         surface, vertices, normals, ambient, shadow, strands, tangents, strand_ambient, strand_shadow,
         np.ascontiguousarray(detail_rotation, np.float32), lighting,
@@ -223,7 +225,8 @@ def render(
             strands.points, scene.strand_tangents, strands.colors, scene.strand_ambient, scene.strand_shadow,
             strands.gloss, eye, lighting.directions, lighting.colors, surroundings, lit,
         )  # fmt: skip
-        draw_ribbons(on_screen, lit, strands.widths, strands.starts, K[0, 0] * factor, depth, index, image)
+        order = np.argsort(on_screen[strands.starts[:-1], 2])
+        draw_ribbons(on_screen, lit, strands.widths, strands.starts, order, K[0, 0] * factor, depth, index, image)
     shade_surface(
         index, points, surface.faces, scene.vertices, scene.normals, scene.ambient, scene.shadow,
         surface.corner_texels, surface.material_of_face, surface.materials, surface.texture, scene.detail_rotation,

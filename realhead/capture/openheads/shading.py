@@ -110,12 +110,13 @@ def shade_surface(
                 hx, hy, hz = lx + ex, ly + ey, lz + ez
                 r = one / np.sqrt(hx * hx + hy * hy + hz * hz + np.float32(1e-9))
                 gloss = m[GLOSS] * light_gloss[k]
-                lobe = max((nx * hx + ny * hy + nz * hz) * r, zero) ** gloss
+                lobe = (nx * hx + ny * hy + nz * hz) * r
+                lobe = lobe**gloss if lobe > half else zero
                 gleam = lobe * (gloss + 8) * np.float32(0.04) * m[SPECULAR] * texel[6] * (np.float32(0.04) + rim) * 25
                 if m[COAT] > zero:
                     gloss = m[COAT_GLOSS] * light_gloss[k]
-                    lobe = max((sx * hx + sy * hy + sz * hz) * r, zero) ** gloss
-                    gleam += lobe * m[COAT]
+                    lobe = (sx * hx + sy * hy + sz * hz) * r
+                    gleam += lobe**gloss * m[COAT] if lobe > half else zero
                 gleam *= reach * min(cosine * 4, one)
                 spec_r += light_colors[k, 0] * gleam
                 spec_g += light_colors[k, 1] * gleam
@@ -143,7 +144,7 @@ def shade_strands(
         gloss: Strength of the highlights [M].
         ambient_color: Colour of the surroundings [3].
     """
-    one, zero = np.float32(1.0), np.float32(0.0)
+    one, zero, half = np.float32(1.0), np.float32(0.0), np.float32(0.5)
     shift = np.float32(0.09)
     for i in range(points.shape[0]):
         ex, ey, ez = eye_world[0] - points[i, 0], eye_world[1] - points[i, 1], eye_world[2] - points[i, 2]
@@ -166,8 +167,9 @@ def shade_strands(
             tl_root, tl_tip = tl + shift, tl - shift
             primary = sin_l * sin_e - tl_root * te
             secondary = sin_l * sin_e - tl_tip * te
-            primary = max(primary, zero) ** np.float32(60.0) * gloss[i] * reach
-            secondary = max(secondary, zero) ** np.float32(16.0) * gloss[i] * reach * np.float32(1.8)
+            # Below one half both lobes are next to nothing, and most strands are there: spare the powers.
+            primary = primary ** np.float32(60.0) * gloss[i] * reach if primary > half else zero
+            secondary = secondary ** np.float32(16.0) * gloss[i] * reach * np.float32(1.8) if secondary > half else zero
             # Fur has no normal: light from behind is held back by how far it is opposite to the eye.
             back = ex * light_directions[k, 0] + ey * light_directions[k, 1] + ez * light_directions[k, 2]
             diffuse = reach * sin_l * (np.float32(0.75) + np.float32(0.25) * back) * np.float32(0.7) + secondary
