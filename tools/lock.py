@@ -51,9 +51,8 @@ def closure(requirements: list[str]) -> dict[str, str]:
 def main() -> None:
     """Writes the lock beside pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = project["dependencies"] + [line for extra in project["optional-dependencies"].values() for line in extra]
-    lines.append("setuptools")  # builds the package itself, without pip's second environment
-    versions = closure(lines)
+    lines = project["dependencies"] + project["optional-dependencies"]["dev"]
+    versions = closure([*lines, "setuptools"])  # setuptools builds the package itself
     text = HEADER + "".join(f"{name}=={versions[name]}\n" for name in sorted(versions))
     (ROOT / "requirements.lock").write_text(text)
 
