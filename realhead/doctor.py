@@ -29,7 +29,7 @@ SHOWN_PACKAGES = (
     "numba",
     "anny",
     "gsplat",
-    "lpips",
+    "timm",
     "ai-edge-litert",
     "viser",
     "jupyterlab",
