@@ -59,7 +59,20 @@ class Finding:
 def examine() -> list[Finding]:
     """Looks at everything; a look that itself fails becomes a "problem" line and does not stop the others."""
     findings: list[Finding] = []
-    for look in (_python, _packages, _device, _splatting, _heads, _flame, _weights, _licences, _chromium, _disk):
+    for look in (
+        _python,
+        _packages,
+        _device,
+        _splatting,
+        _heads,
+        _flame,
+        _dino,
+        _priors,
+        _weights,
+        _licences,
+        _chromium,
+        _disk,
+    ):
         findings += _guarded(look)
     return findings
 
@@ -184,6 +197,26 @@ def _flame() -> list[Finding]:
         "set REALHEAD_ASSETS to its folder. The free head needs none of this."
     )
     return [Finding("FLAME", "absent", where, advice)]
+
+
+def _dino() -> list[Finding]:
+    from realhead.model.backbones import AlexBackbone, find_dino
+
+    found = find_dino()
+    if found:
+        return [Finding("DINO", "ok", str(found))]
+    stand_in = f"used instead, and named wherever its number appears: {AlexBackbone.name}"
+    return [Finding("DINO", "absent", "no DINO weights in REALHEAD_ASSETS", stand_in)]
+
+
+def _priors() -> list[Finding]:
+    from realhead.model.checkpoint import SHIPPED
+
+    found = sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+    if found:
+        return [Finding("priors", "ok", f"{', '.join(found)}, in {SHIPPED}")]
+    advice = "run this in a clone of the repository, or train one: realhead data, then realhead train"
+    return [Finding("priors", "problem", f"no prior in {SHIPPED}", advice)]
 
 
 def _weights() -> list[Finding]:

@@ -22,8 +22,8 @@ def topic(findings, name):
 
 def test_report_fits_one_screen_and_covers_every_topic():
     findings = doctor.examine()
-    wanted = {"python", "packages", "device", "splatting", "head", "FLAME", "weights", "licence", "chromium", "disk"}
-    assert {finding.topic for finding in findings} == wanted
+    wanted = "python packages device splatting head FLAME DINO priors weights licence chromium disk"
+    assert list(dict.fromkeys(finding.topic for finding in findings)) == wanted.split()
     text = doctor.as_text(findings, width=100)
     assert len(text.splitlines()) <= 40 and max(map(len, text.splitlines())) <= 100
 
@@ -51,6 +51,15 @@ def test_flame_is_found_below_the_assets_folder(monkeypatch, tmp_path):
     (tmp_path / "flame" / "flame2023_Open.pkl").touch()
     (after,) = topic(doctor.examine(), "FLAME")
     assert after.state == "ok" and "flame2023_Open.pkl" in after.found
+
+
+def test_user_weights_of_dino_are_found(monkeypatch, tmp_path):
+    monkeypatch.setenv("REALHEAD_ASSETS", str(tmp_path))
+    (before,) = topic(doctor.examine(), "DINO")
+    assert before.state == "absent" and "stand-in" in before.advice
+    (tmp_path / "dino_vits16.safetensors").touch()
+    (after,) = topic(doctor.examine(), "DINO")
+    assert after.state == "ok"
 
 
 def test_full_disk_is_a_problem(monkeypatch):
