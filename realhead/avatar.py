@@ -132,6 +132,19 @@ class Avatar:
             raise CheckpointError(f"{path} is incomplete ({error}): enroll the person again.") from error
 
 
+def interpolate(first: Avatar, second: Avatar, share: float) -> Avatar:
+    """A person between two (Appendix D-A): shape and all six identity feature maps are mixed linearly.
+
+    Args:
+        first: The person at `share` 0.
+        second: The person at `share` 1; of the same prior.
+        share: Where between them, [0, 1].
+    """
+    maps = [torch.lerp(a, b, float(share)) for a, b in zip(first.identity, second.identity, strict=True)]
+    shape = torch.lerp(first.shape, second.shape, float(share))
+    return Avatar(first.prior, shape, maps, info={"kind": "interpolated", "share": float(share)})
+
+
 def new_last_layer(prior: Prior) -> EqualConv:
     """A copy of the prior's last layer that may be tuned."""
     return copy.deepcopy(prior.decoder.last)
