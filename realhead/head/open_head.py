@@ -58,12 +58,17 @@ def load_open_head(uv: uv_layout.UVLayoutName = "default") -> HeadData:
     Args:
         uv: Texture layout.
     """
-    path = cache_dir() / f"open_head_{_recipe()}.npz"
+    path = cached_file()
     if not path.exists():
         log.info("building the free head, once: %s", path)
         _write(path, build())
     with np.load(path, allow_pickle=False) as file:
         return _head_data({key: file[key] for key in file.files}, uv)
+
+
+def cached_file() -> Path:
+    """Where the free head of this version is kept."""
+    return cache_dir() / f"open_head_{_recipe()}.npz"
 
 
 @dataclass(frozen=True)
