@@ -19,19 +19,6 @@ VISIBLE = 0.36
 """Radians, and at one metre metres, that a portrait shows; the head takes two thirds of it."""
 
 
-def interpolated(first: Avatar, second: Avatar, share: float) -> Avatar:
-    """The avatar between two of the same prior: identity features and shape, linearly (paper D-A).
-
-    Args:
-        first: Where share is 0.
-        second: Where share is 1.
-        share: In [0, 1].
-    """
-    maps = [torch.lerp(a, b, float(share)) for a, b in zip(first.identity, second.identity, strict=True)]
-    shape = torch.lerp(first.shape, second.shape, float(share))
-    return Avatar(first.prior, shape, maps, None, None, {"kind": "interpolated", "share": float(share)})
-
-
 def portrait_camera(avatar: Avatar, azimuth: float = 0.0, size: int = 256) -> Camera:
     """A camera before the neutral face, as far away as the studio's."""
     with torch.no_grad():

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from realhead.avatar import Avatar
+from realhead.avatar import Avatar, interpolate
 from realhead.capture.capture import Capture, CaptureSet
 from realhead.condition.store import driving_view
-from realhead.demo_pictures import interpolated, portrait_camera, rendered, spread, turned
+from realhead.demo_pictures import portrait_camera, rendered, spread, turned
 from realhead.driving import drive
 from realhead.enrollment import enroll
 from realhead.evaluation import evaluate
@@ -209,7 +209,7 @@ def edit_people(demo: Demo) -> Outcome:
 
     first, second = (demo.avatar(views, 0) for views in demo.test_people)
     camera = portrait_camera(first)
-    mixed = [interpolated(first, second, t) for t in np.linspace(0, 1, 7)]
+    mixed = [interpolate(first, second, t) for t in np.linspace(0, 1, 7)]
     strip = demo.picture("interpolation.jpg", [[a.render(a.neutral, camera) for a in mixed]])
     avatar = demo.avatar(demo.test_people[0], demo.best_shots)
     frames, labels = expression_tour(avatar, steps=1)

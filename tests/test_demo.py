@@ -6,7 +6,6 @@ import shutil
 from dataclasses import replace
 
 import pytest
-import torch
 from evaluation_data import ENROLL, QUICK, TINY, make_people, tiny_prior
 
 from realhead import demo, demo_stages
@@ -14,7 +13,7 @@ from realhead.capture import Capture, CaptureSet
 from realhead.config import LossConfig, TrainConfig
 from realhead.demo import Demo, DemoConfig, Stage, run
 from realhead.demo_numbers import comparison, demo_numbers, write_expected
-from realhead.demo_pictures import interpolated, portrait_camera
+from realhead.demo_pictures import portrait_camera
 from realhead.demo_stages import Outcome
 from realhead.errors import RealheadError
 from realhead.model.checkpoint import save_prior
@@ -151,14 +150,6 @@ def test_held_out_people_have_a_clip_but_are_measured_with_all_cameras(small):
     views = small.test_people[0]
     assert demo_stages.SPOKEN in {c.sequence for c in views.captures}
     assert len(views.home.cameras) == 3 and all(len(s.capture.cameras) == 3 for s in views.unseen)
-
-
-def test_interpolation_ends_at_the_people(small):
-    first, second = (small.avatar(views, 0) for views in small.test_people)
-    camera = portrait_camera(first, size=64)
-    for share, person in ((0.0, first), (1.0, second)):
-        mixed = interpolated(first, second, share)
-        torch.testing.assert_close(mixed.render(first.neutral, camera), person.render(first.neutral, camera))
 
 
 def test_portrait_camera_frames_the_head(small):
