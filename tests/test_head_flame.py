@@ -1,0 +1,245 @@
+"""FLAME's files: read without running anything in them, checked, and usable."""
+
+import io
+import pickle
+import pickletools
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse
+import torch
+
+from realhead.errors import AssetError, RealheadError
+from realhead.head import load_head
+from realhead.head.flame import read_flame
+from realhead.head.flame_texture import LEFT_EYE, RIGHT_EYE, back_seam, cut, own_texture, read_template
+
+CUT = Path("/work/shared/assets/flame2023_open_cut.npz")
+
+
+def sphere(rings: int, segments: int, radius: float, centre) -> tuple[np.ndarray, np.ndarray]:
+    """A closed ball of rings x segments + 2 vertices."""
+    polar = np.linspace(0, np.pi, rings + 2)[1:-1]
+    turn = np.arange(segments) * 2 * np.pi / segments
+    grid = np.stack(
+        [
+            np.sin(polar)[:, None] * np.cos(turn),
+            np.repeat(np.cos(polar)[:, None], segments, 1),
+            np.sin(polar)[:, None] * np.sin(turn),
+        ],
+        -1,
+    ).reshape(-1, 3)
+    points = np.concatenate([grid, [[0, 1, 0], [0, -1, 0]]]) * radius + np.array(centre)
+    a = np.arange(rings * segments).reshape(rings, segments)
+    b = np.roll(a, -1, 1)
+    quads = np.stack([a[:-1], b[:-1], b[1:], a[1:]], -1).reshape(-1, 4)
+    top = np.stack([np.full(segments, len(grid)), b[0], a[0]], 1)
+    bottom = np.stack([np.full(segments, len(grid) + 1), a[-1], b[-1]], 1)
+    return points, np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]], top, bottom])
+
+
+@pytest.fixture(scope="module")
+def model() -> dict:
+    """Random numbers in FLAME's shapes on a mesh with FLAME's counts: a bowl open below, and two balls for eyes."""
+    rng = np.random.default_rng(0)
+    skin, skin_faces = sphere(67, 59, 0.1, (0, 0, 0))
+    keep = skin_faces[(skin_faces < 3930).all(1) | (skin_faces == 3953).any(1)]  # opened below
+    skin_faces = np.where(keep == 3953, 3930, keep)
+    skin = np.concatenate([skin[:3930], skin[3953:3954]])
+    eyes = [sphere(17, 32, 0.012, (x, 0.02, 0.09)) for x in (0.03, -0.03)]
+    vertices = np.concatenate([skin, *(e for e, _ in eyes)])
+    faces = np.concatenate([skin_faces, eyes[0][1] + 3931, eyes[1][1] + 4477])
+    faces = np.concatenate([faces, np.repeat(faces[:1], max(0, 9976 - len(faces)), 0)])[:9976]
+    regressor, weights = rng.random((5, 5023)), rng.random((5023, 5))
+    return {
+        "v_template": vertices,
+        "shapedirs": rng.normal(size=(5023, 3, 302)).astype(np.float32) * np.float32(1e-3),
+        "posedirs": rng.normal(size=(5023, 3, 36)) * 1e-4,
+        "J_regressor": scipy.sparse.csc_matrix(regressor * (regressor > 0.9) / 500),
+        "weights": weights / weights.sum(1, keepdims=True),
+        "kintree_table": np.array([[2**32 - 1, 0, 1, 1, 1], range(5)], np.uint32),
+        "f": faces.astype(np.uint32),
+        "bs_style": "lbs",
+        "bs_type": "lrotmin",
+    }
+
+
+def save(model: dict, path: Path, protocol: int = 2) -> Path:
+    path.write_bytes(pickle.dumps(model, protocol=protocol))
+    return path
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_pickles_of_all_protocols_are_read(model, tmp_path, protocol):
+    data = read_flame(save(model, tmp_path / "flame.pkl", protocol))
+    np.testing.assert_array_equal(data.v_template, model["v_template"])
+    np.testing.assert_array_equal(data.shapedirs, model["shapedirs"][..., :300])
+    np.testing.assert_array_equal(data.exprdirs, model["shapedirs"][..., 300:])
+    np.testing.assert_allclose(data.J_regressor, model["J_regressor"].toarray())
+    assert data.name == "flame" and data.edition is None and len(data.expression_names) == 2
+
+
+def test_chumpy_arrays_are_read_without_chumpy(model, tmp_path, monkeypatch):
+    module = types.ModuleType("chumpy.ch")
+
+    class Ch:
+        def __init__(self, x):
+            self.x = x
+
+    Ch.__module__, Ch.__qualname__, module.Ch = "chumpy.ch", "Ch", Ch
+    monkeypatch.setitem(sys.modules, "chumpy.ch", module)
+    monkeypatch.setitem(sys.modules, "chumpy", types.ModuleType("chumpy"))
+    dressed = {key: Ch(model[key]) if key in ("v_template", "weights") else model[key] for key in model}
+    path = save(dressed, tmp_path / "generic_model.pkl")
+    monkeypatch.undo()
+    data = read_flame(path)
+    np.testing.assert_array_equal(data.v_template, model["v_template"])
+    assert data.edition == "2020"
+
+
+def test_npz_is_read(model, tmp_path):
+    plain = {k: v.toarray() if scipy.sparse.issparse(v) else v for k, v in model.items() if not isinstance(v, str)}
+    np.savez(tmp_path / "flame.npz", **plain)
+    data = read_flame(tmp_path / "flame.npz")
+    np.testing.assert_array_equal(data.posedirs, model["posedirs"])
+
+
+class Hostile:
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("name", ["os.system", "builtins.eval", "builtins.getattr", "numpy.load", "pathlib.Path"])
+def test_hostile_pickles_run_nothing(model, tmp_path, name, protocol, monkeypatch):
+    """Whatever the pickle asks for is refused by name before it is looked up."""
+    import importlib
+
+    module, function = name.split(".")
+    witness = tmp_path / "witness"
+    bomb = Hostile(getattr(importlib.import_module(module), function), (f"touch {witness}",))
+    path = save(model | {"v_template": bomb}, tmp_path / "flame.pkl", protocol)
+    with pytest.raises(RealheadError, match=function if module != "pathlib" else "Path"):
+        read_flame(path)
+    assert not witness.exists()
+
+
+def test_object_arrays_and_nested_tricks_are_refused(model, tmp_path):
+    """Names that are reached through allowed objects (numpy's own attributes) do not exist for the reader."""
+    stream = io.BytesIO()
+    pickle.dump(model["v_template"], stream, protocol=2)
+    program = stream.getvalue().replace(b"cnumpy\nndarray\n", b"cnumpy\nsave\n")
+    assert any("save" in str(arg) for _, arg, _ in pickletools.genops(program) if arg)
+    (tmp_path / "flame.pkl").write_bytes(program)
+    with pytest.raises(RealheadError, match="numpy.save"):
+        read_flame(tmp_path / "flame.pkl")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a pickle", b"\x80\x04N.", b"\x80\x02}q\x00."])
+def test_damaged_files_give_one_sentence(tmp_path, content):
+    (tmp_path / "flame.pkl").write_bytes(content)
+    with pytest.raises(RealheadError) as error:
+        read_flame(tmp_path / "flame.pkl")
+    assert "\n" not in str(error.value)
+    (tmp_path / "flame.npz").write_bytes(content)
+    with pytest.raises(RealheadError):
+        read_flame(tmp_path / "flame.npz")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "match"),
+    [
+        ("weights", None, "lacks 'weights'"),
+        ("posedirs", np.zeros((5023, 3, 35)), "'posedirs'"),
+        ("v_template", np.full((5023, 3), np.nan), "not finite"),
+        ("v_template", np.full((5023, 3), "x"), "'v_template'"),
+        ("f", np.full((9976, 3), 5023, np.uint32), "outside its vertices"),
+        ("kintree_table", np.array([[0, 0, 0, 1, 1], range(5)], np.uint32), "another skeleton"),
+    ],
+)
+def test_wrong_content_is_named(model, tmp_path, key, value, match):
+    broken = {k: v for k, v in model.items() if k != key} | ({key: value} if value is not None else {})
+    with pytest.raises(RealheadError, match=match):
+        read_flame(save(broken, tmp_path / "flame.pkl"))
+
+
+def test_missing_file_says_how_to_get_it_and_what_serves_instead(tmp_path):
+    with pytest.raises(AssetError) as error:
+        load_head(tmp_path / "flame2023_Open.pkl")
+    assert all(word in str(error.value) for word in ("1)", "2)", "3)", "'open'", "flame2023_Open.pkl"))
+
+
+def test_a_flame_head_works_like_the_free_one(model, tmp_path):
+    head = load_head(save(model, tmp_path / "flame2023.pkl"))
+    assert head.num_shape == 300 and head.num_expression == 2 and head.edition == "2023"
+    vertices = head(torch.zeros(2, 300), torch.zeros(2, 2), torch.zeros(2, 5, 3), torch.zeros(2, 3))
+    torch.testing.assert_close(vertices[1], head.v_template)
+    assert head.region_faces("eye_left").any() and not head.regions["tongue"].any()
+
+
+def test_own_texture_covers_skin_and_eyes_without_folds(model):
+    faces = model["f"].astype(np.int64)
+    uv, uv_faces = own_texture(model["v_template"], faces)
+    corners = uv[uv_faces].astype(float)
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
+    skin = (faces < LEFT_EYE.start).all(1)
+    assert (area[skin] > 0).all() or (area[skin] < 0).all()
+    for ids in (LEFT_EYE, RIGHT_EYE):
+        eye = ((faces >= ids.start) & (faces < ids.stop)).all(1)
+        assert 0.4 < (area[eye] != 0).mean() < 0.95
+    assert 0 <= uv.min() and uv.max() <= 1 and 0.5 * np.abs(area).sum() > 0.6
+
+
+def test_cut_opens_a_path_and_nothing_else():
+    """A 2 x 4 strip of quads, cut along its middle from the left rim: only the rim vertex and those inside double."""
+    grid = np.arange(15).reshape(3, 5)
+    quads = np.stack([grid[:-1, :-1], grid[:-1, 1:], grid[1:, 1:], grid[1:, :-1]], -1).reshape(-1, 4)
+    faces = np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
+    index = cut(faces, grid[1, :3])
+    doubled = [v for v in range(15) if len(np.unique(index[faces == v])) == 2]
+    assert doubled == [5, 6] and index.max() + 1 == 17
+
+
+def test_template_beside_the_model_gives_the_texture(model, tmp_path):
+    rng = np.random.default_rng(1)
+    coords, uv_faces = rng.random((5118, 2)), rng.integers(0, 5118, (9976, 3))
+    lines = [f"vt {u} {v}" for u, v in coords]
+    lines += [
+        "f " + " ".join(f"{p + 1}/{t + 1}" for p, t in zip(face, uv, strict=True))
+        for face, uv in zip(model["f"], uv_faces, strict=True)
+    ]
+    (tmp_path / "head_template.obj").write_text("\n".join(lines))
+    data = read_flame(save(model, tmp_path / "flame.pkl"))
+    np.testing.assert_allclose(data.uv_coords, coords, atol=1e-6)
+    np.testing.assert_array_equal(data.uv_faces, uv_faces)
+    with pytest.raises(RealheadError, match="other triangles"):
+        read_template(tmp_path / "head_template.obj", model["f"][::-1].astype(np.int64))
+
+
+@pytest.mark.skipif(not CUT.is_file(), reason="the cut-down FLAME 2023 Open is not on this machine")
+def test_real_flame_mesh_is_recognised_and_flattened(tmp_path):
+    with np.load(CUT) as file:
+        real = {key: file[key] for key in file.files}
+    rng = np.random.default_rng(0)
+    weights = rng.random((5023, 5))
+    np.savez(
+        tmp_path / "renamed.npz",
+        v_template=real["v_template"], shapedirs=real["shapedirs"], f=real["faces"],
+        posedirs=np.zeros((5023, 3, 36)), J_regressor=np.full((5, 5023), 1 / 5023), weights=weights,
+    )  # fmt: skip
+    head = load_head(tmp_path / "renamed.npz")
+    assert head.edition == "2023 Open" and head.num_shape == 60
+    left, right = (head.v_template[head.regions[f"eye_{side}"]].mean(0) for side in ("left", "right"))
+    assert left[0] > 0.03 and right[0] < -0.03
+    uv_map = head.uv_map(128)
+    assert len(uv_map) / 128**2 > 0.7
+    assert int(uv_map.region("eye_left").sum()) > 150
+    seam = back_seam(real["v_template"].astype(float), real["faces"][(real["faces"] < 3931).all(1)])
+    assert np.abs(real["v_template"][seam, 0]).max() < 0.01
