@@ -1,8 +1,9 @@
 """The notebooks on disk: text twins in, executed and normalised .ipynb files out.
 
 `notebooks/NN_name.py` (jupytext, percent format) is the source that people review; `NN_name.ipynb` beside it holds the
-same cells with their outputs for readers on the web. Two runs of an unchanged notebook give the same bytes
-(`realhead.notebook_outputs` removes what differs).
+same cells with their outputs for readers on the web. Two runs of an unchanged notebook give the same bytes:
+`realhead.notebook_outputs` removes what differs, and a cell tagged `timing` keeps the seconds that were first stored
+for it (`realhead notebooks --execute --anew` records them again).
 """
 
 from __future__ import annotations
@@ -77,17 +78,13 @@ def sync(twins: Iterable[Path], out: Path | None = None) -> list[Path]:
     Returns:
         Paths of the notebooks.
     """
-    import nbformat
-
     written = []
     for twin in twins:
-        notebook, target = read_twin(twin), _target(twin, out)
-        if target.exists():
-            kept = {cell.id: cell.get("outputs", []) for cell in nbformat.read(target, 4).cells}
-            for cell in notebook.cells:
-                if cell.cell_type == "code":
-                    cell.outputs = kept.get(cell.id, [])
-        written.append(_write(notebook, target))
+        notebook, kept = read_twin(twin), _stored_outputs(twin)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs = kept.get(cell.id, [])
+        written.append(_write(notebook, _target(twin, out)))
     return written
 
 
@@ -145,6 +142,7 @@ def execute_all(
     fast: bool = False,
     parameters: Mapping[str, object] | None = None,
     work: Path | None = None,
+    anew: bool = False,
 ) -> list[Path]:
     """Runs notebooks and writes them, normalised.
 
@@ -154,6 +152,7 @@ def execute_all(
         fast: Run in the tests' fast mode; then `out` is needed, since its pictures are toys.
         parameters: Values for the cell tagged `parameters`.
         work: Working directory of the kernels; each twin's own folder when None, as in JupyterLab.
+        anew: Replace the stored outputs of cells tagged `timing`, too.
 
     Returns:
         Paths of the notebooks.
@@ -163,8 +162,12 @@ def execute_all(
     written = []
     for twin in twins:
         log.info("running %s", twin.name)
-        notebook = execute(read_twin(twin), work or twin.parent, parameters, fast)
-        written.append(_write(normalise(notebook), _target(twin, out)))
+        notebook = normalise(execute(read_twin(twin), work or twin.parent, parameters, fast))
+        kept = {} if anew or fast or parameters else _stored_outputs(twin)
+        for cell in notebook.cells:
+            if "timing" in cell.metadata.get("tags", []) and kept.get(cell.id):
+                cell.outputs = kept[cell.id]
+        written.append(_write(notebook, _target(twin, out)))
     return written
 
 
@@ -223,6 +226,16 @@ def _inject(notebook: NotebookNode, parameters: Mapping[str, object]) -> Noteboo
 
 def _cells(notebook: NotebookNode) -> list[tuple[str, str, tuple[str, ...]]]:
     return [(c.cell_type, c.source.strip(), tuple(sorted(c.metadata.get("tags", [])))) for c in notebook.cells]
+
+
+def _stored_outputs(twin: Path) -> dict[str, list]:
+    """Outputs of the notebook beside a twin, by cell id; an edited cell has another id."""
+    import nbformat
+
+    stored = _target(twin, None)
+    if not stored.exists():
+        return {}
+    return {cell.id: cell.get("outputs", []) for cell in nbformat.read(stored, 4).cells}
 
 
 def _target(twin: Path, out: Path | None) -> Path:

@@ -63,6 +63,16 @@ def test_two_runs_give_the_same_bytes_and_pass_the_check(toy, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_timing_cell_keeps_its_stored_output_until_it_changes_or_is_recorded_anew(toy):
+    timed = '# %% tags=["timing"]\nimport time\n\nprint(time.time_ns())\n'
+    toy.write_text(timed)
+    first, second, anew = (printed(notebooks.execute_all([toy], anew=anew)[0]) for anew in (False, False, True))
+    assert first == second != anew
+    toy.write_text(timed.replace("print(", "print('ns', "))
+    assert "ns " in printed(notebooks.execute_all([toy])[0])
+
+
+@pytest.mark.slow
 def test_parameters_and_fast_mode_reach_the_kernel_and_leave_the_sources_alone(toy, tmp_path):
     (path,) = notebooks.execute_all([toy], tmp_path / "out", fast=True, parameters={"steps": 9})
     assert printed(path).startswith("9 1 ")

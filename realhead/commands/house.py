@@ -61,6 +61,7 @@ def notebooks(
     execute: bool = False,
     check: bool = False,
     fast: bool = False,
+    anew: bool = False,
     parameters: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE")] = (),
     out: OptionalPath = None,
 ) -> None:
@@ -73,6 +74,7 @@ def notebooks(
         execute: Run them from top to bottom and store normalised outputs.
         check: Change nothing; fail if a twin and its .ipynb differ or an output should not be committed.
         fast: Run in the tests' fast mode (REALHEAD_FAST=1); needs --out, since its pictures are toys.
+        anew: Record cells tagged `timing` again, whose stored seconds stay otherwise.
         parameters: Values for the cell tagged `parameters`, as steps=10.
         out: Write the .ipynb files into this folder instead of beside their twins.
     """
@@ -82,6 +84,6 @@ def notebooks(
     if check:
         desk.check(chosen)
     elif execute:
-        desk.execute_all(chosen, out, fast, desk.parse_parameters(parameters))
+        desk.execute_all(chosen, out, fast, desk.parse_parameters(parameters), anew=anew)
     else:
         desk.sync(chosen, out)
