@@ -22,7 +22,7 @@ from realhead.tracking.landmark_head import LandmarkHead, State
 from realhead.tracking.landmarker import Face, Landmarker
 from realhead.tracking.observe import check_face, observation_of
 from realhead.tracking.smoothing import smooth
-from realhead.tracking.video import read_clip
+from realhead.tracking.video import ClipFrame, read_clip
 
 if TYPE_CHECKING:
     from realhead.head.model import Head
@@ -34,6 +34,7 @@ CALIBRATION_FRAMES = 14
 REST_QUANTILE = 0.05
 """A person's resting score of an action: what it falls below in so many of the frames."""
 LARGEST_REST = 0.5
+MOST_WARNINGS = 20
 
 
 @dataclass(frozen=True)
@@ -90,50 +91,59 @@ def track_clip(path: Path, out: Path, head: Head, options: TrackOptions) -> None
 def watch(path: Path, head: Head, reduced: LandmarkHead, options: TrackOptions) -> Seen:
     """First pass: finds the face in every frame."""
     landmarker = Landmarker()
-    faces: dict[int, Face] = {}
+    measured: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    scores: dict[int, np.ndarray] = {}
     lost, warnings, previous, size = [], [], None, (0, 0)
     frames = read_clip(path, options.fps, options.longest)
     for frame in tqdm(frames, desc="landmarks", unit="frame", disable=not options.progress):
         size = frame.image.shape[1::-1]
-        face = landmarker.follow(frame.image, previous) if previous is not None else None
-        if face is None:
-            found = landmarker.detect(frame.image)
-            face = found[0] if found else None
-            if len(found) > 1 and found[1].size > found[0].size / 3:
-                raise TrackingError(
-                    f"{len(found)} faces were found in {path.name} at {frame.time:.1f} s: cut the clip so that only one "
-                    "person is seen."
-                )
-        previous = face
+        previous = face = _next_face(landmarker, frame, previous, path.name)
         try:
             warned = [] if face is None else check_face(face, frame.image, f"{path.name} at {frame.time:.1f} s")
         except TrackingError as error:
             face, warned = None, [str(error)]
-        if warned and len(warnings) < 20:
+        if len(warnings) < MOST_WARNINGS:
             warnings += warned
         if face is None:
             lost.append(frame.index)
-        else:
-            # Points that the fit does not use are dropped: an hour stays below 200 MB.
-            faces[frame.index] = replace(face, points=face.points[reduced.indices])
-    if len(faces) < 0.1 * (len(faces) + len(lost)) or not faces:
+        else:  # only what the fit reads is kept: an hour of video takes less than 500 MB
+            points, trust = reduced.measure(face.points)
+            measured[frame.index] = (points.astype(np.float32), trust.astype(np.float32))
+            scores[frame.index] = face.scores
+    if len(scores) < 0.1 * (len(scores) + len(lost)) or not scores:
         reason = f" ({warnings[0].rstrip('.')})" if warnings else ""
         raise TrackingError(
-            f"A usable face was found in {len(faces)} of {len(faces) + len(lost)} frames of {path.name}{reason}: use a "
-            "clip in which one well-lit face looks into the camera."
+            f"A usable face was found in {len(scores)} of {len(scores) + len(lost)} frames of {path.name}{reason}: use "
+            "a clip in which one well-lit face looks into the camera."
         )
-    rest = resting_scores(faces)
-    order = np.arange(len(reduced.indices))
-    calm = {i: replace(f, scores=np.clip((f.scores - rest) / (1 - rest), 0, 1)) for i, f in faces.items()}
-    observations = {i: observation_of(head, order, f, size) for i, f in calm.items()}
+    rest = resting_scores(np.stack(list(scores.values())))
+    observations = {i: observation_of(head, without_rest(scores[i], rest), m, size) for i, m in measured.items()}
     return Seen(observations, tuple(lost), size, tuple(warnings))
 
 
-def resting_scores(faces: dict[int, Face]) -> np.ndarray:
-    """Scores of the person's own neutral face, [52]: a heavy lid or a thick brow is no expression."""
-    return np.minimum(np.quantile([f.scores for f in faces.values()], REST_QUANTILE, axis=0), LARGEST_REST).astype(
-        np.float32
-    )
+def _next_face(landmarker: Landmarker, frame: ClipFrame, previous: Face | None, name: str) -> Face | None:
+    """Follows the face, or looks for it everywhere."""
+    face = None if previous is None else landmarker.follow(frame.image, previous)
+    if face is not None:
+        return face
+    found = landmarker.detect(frame.image)
+    if len(found) > 1 and found[1].size > found[0].size / 3:
+        raise TrackingError(
+            f"{len(found)} faces were found in {name} at {frame.time:.1f} s: cut the clip so that only one person is "
+            "seen."
+        )
+    return found[0] if found else None
+
+
+def resting_scores(scores: np.ndarray) -> np.ndarray:
+    """Scores of the person's own neutral face from a clip's scores [n, 52]: a heavy lid or a thick brow is no
+    expression."""
+    return np.minimum(np.quantile(scores, REST_QUANTILE, axis=0), LARGEST_REST).astype(np.float32)
+
+
+def without_rest(scores: np.ndarray, rest: np.ndarray) -> np.ndarray:
+    """Scores stretched so that the resting face has none."""
+    return np.clip((scores - rest) / (1 - rest), 0, 1).astype(np.float32)
 
 
 def spread_frames(observations: dict[int, Observation], count: int) -> list[int]:

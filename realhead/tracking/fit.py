@@ -1,8 +1,8 @@
 """Fitting the head to landmarks: focal length, identity, head pose, expression, jaw and gaze of one or many frames.
 
 Gauss-Newton over all unknowns at once. A landmark's error is measured in inter-ocular distances and counted through a
-Geman-McClure weight, so that a hidden point does not pull. Identity is pulled to the mean head; expression, jaw and gaze
-are pulled to what the network's action scores say, within their legal range.
+Geman-McClure weight, so that a hidden point does not pull. Identity is pulled to the mean head; expression, jaw and
+gaze are pulled to what the network's action scores say, within their legal range.
 
 The camera stands at the origin and looks along -z, its y axis up; `realhead.tracking.track` moves the world afterwards.
 """
@@ -14,20 +14,30 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from realhead.head.actions import EYE_DOWN, EYE_IN, EYE_UP, JAW_OPEN, JAW_SIDE
-from realhead.tracking.landmark_head import LandmarkHead, State
+from realhead.tracking.landmark_head import IRIS, JAW_INDEX, LandmarkHead, State
 
 GROUPS: dict[str, tuple[int, ...]] = {
     "eyes": (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
     + (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
     "brows": (276, 283, 282, 295, 285, 300, 293, 334, 296, 336, 46, 53, 52, 65, 55, 70, 63, 105, 66, 107),
-    "nose": (168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 98, 97, 326, 327, 294, 278, 344, 64, 48, 115, 220, 440, 45, 275),
+    "nose": (168, 6, 197, 195, 5, 4, 129, 98, 97, 2, 326, 327, 358),
     "outer lips": (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
     "inner lips": (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191),
-    "irises": (468, 473),
+    "irises": IRIS,
+    "jaw line": (JAW_INDEX,),
 }
 """MediaPipe's points by the part of the face they lie on; the rest is "other"."""
 
-WEIGHTS = {"eyes": 1.0, "brows": 0.6, "nose": 1.0, "outer lips": 1.0, "inner lips": 1.2, "irises": 1.0, "other": 0.4}
+WEIGHTS = {
+    "eyes": 1.0,
+    "brows": 0.6,
+    "nose": 1.0,
+    "outer lips": 1.0,
+    "inner lips": 1.2,
+    "irises": 1.0,
+    "jaw line": 0.3,
+    "other": 0.4,
+}
 MIN_JAW, MAX_JAW = (-0.06, -JAW_SIDE), (JAW_OPEN * 1.15, JAW_SIDE)
 MIN_GAZE, MAX_GAZE = (-EYE_UP * 1.6, -EYE_IN * 1.3), (EYE_DOWN * 1.6, EYE_IN * 1.3)
 
@@ -39,6 +49,7 @@ class Observation:
     Attributes:
         points: Pixels relative to the principal point, y down, [L, 2], in the order of `LandmarkHead.indices`.
         depth: The network's own depth of the points, in pixels, smaller is nearer, [L]; only starts the search.
+        trust: Weight of each point in [0, 1], [L].
         expression: Expression coefficients that the scores stand for, [E].
         jaw: Jaw pitch and yaw that the scores stand for, radians, [2].
         gaze: Pitch and yaw of left and right eye that the scores stand for, radians, [4].
@@ -49,6 +60,7 @@ class Observation:
 
     points: np.ndarray
     depth: np.ndarray
+    trust: np.ndarray
     expression: np.ndarray
     jaw: np.ndarray
     gaze: np.ndarray
@@ -153,7 +165,7 @@ class Fitter:
         return Fit(focals, unknowns.shape, tuple(unknowns.states), tuple(errors))
 
     def _step(self, problem: _Problem, unknowns: _Unknowns, damping: float, only_pose: bool) -> _Unknowns:
-        """One Gauss-Newton step, frames eliminated first: they touch each other only through identity and focal length."""
+        """One Gauss-Newton step; frames touch each other only through what they share, so they are eliminated first."""
         count = len(unknowns.shape)
         prior = np.concatenate([np.full(count, 1 / self.options.shape**2), 1 / problem.spread**2])
         offset = np.concatenate([unknowns.shape, unknowns.log_focal - problem.wanted])
@@ -254,7 +266,7 @@ class Fitter:
         unit = self.interocular(observation) * self.options.noise
         residual = (project(points, focal) - observation.points) / unit
         squared = (residual**2).sum(1) / self.options.robust**2
-        return residual, self.weight / (1 + squared) ** 2
+        return residual, self.weight * observation.trust / (1 + squared) ** 2
 
     def _frame_system(self, observation: Observation, state: State, shape: np.ndarray, focal: float):
         """Normal equations of one frame: state, then what couples it to identity and focal length."""
@@ -311,7 +323,7 @@ class Fitter:
             points = self.head.points(unknowns.shape, state)
             residual, _ = self._residual(ob, points, float(np.exp(unknowns.log_focal[camera])))
             squared = (residual**2).sum(1) / scale
-            total += scale * (self.weight * squared / (1 + squared)).sum()
+            total += scale * (self.weight * ob.trust * squared / (1 + squared)).sum()
             total += (self._pull(ob, state) ** 2 / precision).sum()
         return float(total)
 

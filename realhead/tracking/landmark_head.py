@@ -13,6 +13,11 @@ from realhead.errors import TrackingError
 
 IRIS = (473, 468)
 """Centre of the left and of the right iris among MediaPipe's points (left is the person's left)."""
+OVAL = (127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454, 356)
+"""MediaPipe's face oval below the eyes, from the person's right ear over the chin to the left."""
+JAW_POINTS = 17
+JAW_INDEX = -1
+"""Stands in `LandmarkHead.indices` for a point of the jaw line, which is none of the 478."""
 ROOT, NECK, JAW, EYE_LEFT, EYE_RIGHT = range(5)
 
 
@@ -56,10 +61,11 @@ class State:
 
 
 class LandmarkHead:
-    """Landmarks of a head, and the front of its two eyeballs, as functions of the parameters.
+    """Landmarks of a head as functions of the parameters: MediaPipe's, the jaw line, the front of the two eyeballs.
 
     Attributes:
-        indices: Which of MediaPipe's 478 points the landmarks are, the two iris centres last, [L].
+        indices: Which of MediaPipe's 478 points the landmarks are, [L]: first the 105 of the embedding, then the jaw
+            line (`JAW_INDEX`) where the head has one, then the two iris centres.
         num_shape: Identity coefficients in use.
         num_expression: Expression coefficients.
     """
@@ -80,8 +86,12 @@ class LandmarkHead:
                 "mediapipe_landmark_embedding.npz beside the FLAME file."
             )
         faces, barycentric, indices = (np.asarray(a) for a in head.landmarks["mediapipe"])
+        if "68" in head.landmarks:
+            jaw_faces, jaw_barycentric = (np.asarray(a)[:JAW_POINTS] for a in head.landmarks["68"][:2])
+            faces, barycentric = np.concatenate([faces, jaw_faces]), np.concatenate([barycentric, jaw_barycentric])
+            indices = np.append(indices, [JAW_INDEX] * JAW_POINTS)
         corners = head.faces.cpu().numpy()[faces]  # [L, 3]
-        self.indices = np.concatenate([indices, IRIS])
+        self.indices = np.append(indices, IRIS)
         self.num_shape = min(num_shape or head.num_shape, head.num_shape)
         self.num_expression = head.num_expression
         self._regressor = head.J_regressor.double().cpu().numpy()
@@ -106,6 +116,24 @@ class LandmarkHead:
         )
         self._pose = np.concatenate([at_landmarks(arrays["posedirs"]), np.zeros((2, 3, 36))])
         self._weights = np.concatenate([at_landmarks(weights), front_weights])
+
+    def measure(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Picks the head's landmarks out of what the landmarker found.
+
+        Args:
+            points: MediaPipe's points in pixels, [478, 3].
+
+        Returns:
+            The landmarks [L, 3], and how far each can be trusted, in [0, 1], [L]: where the head is turned, the jaw
+            line of the far side is an outline and no fixed place of the skin.
+        """
+        measured = points[np.maximum(self.indices, 0)].astype(np.float64)
+        trust = np.ones(len(self.indices))
+        jaw = self.indices == JAW_INDEX
+        if jaw.any():
+            measured[jaw] = _even_steps(points[list(OVAL)].astype(np.float64))
+            trust[jaw] = _jaw_trust(points)
+        return measured, trust
 
     def neutral(self, shape: np.ndarray | None = None) -> np.ndarray:
         """Landmarks at rest, metres, [L, 3]."""
@@ -163,6 +191,23 @@ def _eye_fronts(head, template: np.ndarray, joints: np.ndarray) -> tuple[np.ndar
         fronts.append(joints[joint] + np.array([0.0, 0.0, radius]))
         weights[i, joint] = 1
     return np.stack(fronts), weights
+
+
+def _even_steps(line: np.ndarray) -> np.ndarray:
+    """Seventeen points at equal distances along a polyline [n, 3]."""
+    along = np.append(0, np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1)))
+    steps = np.linspace(0, along[-1], JAW_POINTS)
+    return np.stack([np.interp(steps, along, column) for column in line.T], 1)
+
+
+def _jaw_trust(points: np.ndarray) -> np.ndarray:
+    """Falls to zero on the side that the head is turned away from; the chin stays, [17]."""
+    right, left = (np.linalg.norm(points[4, :2] - points[i, :2]) for i in (OVAL[0], OVAL[-1]))
+    share = right / (right + left + 1e-9)  # one half where the head looks into the camera
+    sides = [np.clip((s - 0.3) / 0.15, 0, 1) for s in (share, 1 - share)]
+    middle = np.clip(1 - np.abs(np.arange(JAW_POINTS) - 8) / 4, 0, 1)
+    side = np.where(np.arange(JAW_POINTS) < 8, *sides)
+    return middle + (1 - middle) * side
 
 
 def _turn_features(turn: np.ndarray) -> np.ndarray:

@@ -23,22 +23,25 @@ DARKEST = 30
 WORST_FIT = 0.06
 
 
-def observation_of(head, indices: np.ndarray, face: Face, size: tuple[int, int], **extra) -> Observation:
+def observation_of(
+    head, scores: np.ndarray, measured: tuple[np.ndarray, np.ndarray], size: tuple[int, int], **extra
+) -> Observation:
     """What the fit reads of a face.
 
     Args:
         head: The full head, for the meaning of the scores.
-        indices: Which of the 478 points are used.
-        face: The face.
+        scores: The face's action scores, [52].
+        measured: From `LandmarkHead.measure`.
         size: Width and height of its picture.
         **extra: `camera` and `focal` of the observation.
     """
-    expression, pose = scores_to_parameters(head, torch.from_numpy(face.scores)[None])
+    expression, pose = scores_to_parameters(head, torch.from_numpy(scores)[None])
     expression, pose = expression[0].double().numpy(), pose[0].double().numpy()
-    points = face.points[indices].astype(np.float64)
+    points, trust = measured
     return Observation(
         points=points[:, :2] - np.array(size) / 2,
         depth=points[:, 2],
+        trust=trust,
         expression=expression,
         jaw=pose[JAW, :2],
         gaze=np.concatenate([pose[EYE_LEFT, :2], pose[EYE_RIGHT, :2]]),
@@ -84,7 +87,7 @@ def check_fit(rotation: np.ndarray, errors: np.ndarray, name: str) -> list[str]:
     turn = float(np.arccos(np.clip(rotation[2, 2], -1, 1)))
     if turn > STEEPEST:
         raise TrackingError(
-            f"The head in {name} is turned by {np.degrees(turn):.0f} degrees: use a picture in which both eyes are seen."
+            f"The head in {name} is turned by {np.degrees(turn):.0f} degrees: use a picture that shows both eyes."
         )
     error = float(np.median(errors))
     if error > WORST_FIT:

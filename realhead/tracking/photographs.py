@@ -40,7 +40,9 @@ def track_photographs(pictures: list[Picture], out: Path, head: Head, options: T
         face = landmarker.detect_one(picture.image, picture.name)
         warnings += check_face(face, picture.image, picture.name)
         size = picture.image.shape[1::-1]
-        observations.append(observation_of(head, reduced.indices, face, size, camera=number, focal=picture.focal))
+        observations.append(
+            observation_of(head, face.scores, reduced.measure(face.points), size, camera=number, focal=picture.focal)
+        )
     fitter = Fitter(reduced)
     fit = fitter.fit(observations)
     for picture, state, errors in zip(pictures, fit.states, fit.errors):

@@ -88,6 +88,7 @@ def _allow_heic(path: Path) -> None:
         import pillow_heif
     except ImportError as error:
         raise TrackingError(
-            f"{path} is a HEIC picture and no reader for it is installed: run `pip install pillow-heif` or save it as JPEG."
+            f"{path} is a HEIC picture and no reader for it is installed: run `pip install pillow-heif` or save it "
+            "as JPEG."
         ) from error
     pillow_heif.register_heif_opener()

@@ -2,8 +2,8 @@
 
     landmarks and scores -> fit of the head -> crop -> matting -> images, masks and parameters on disk
 
-Photographs: each is a timestep with a camera of its own, and the head rests at the origin. A clip: one still camera; the
-world is moved so that the head's mean translation is zero. The camera looks along -z, y is up.
+Photographs: each is a timestep with a camera of its own, and the head rests at the origin. A clip: one still camera;
+the world is moved so that the head's mean translation is zero. The camera looks along -z, y is up.
 """
 
 from __future__ import annotations
