@@ -208,7 +208,7 @@ class Fitter:
         """
         state = self.start(observation, focal) if start is None else start
         for step in range(iterations if start is not None else iterations + 8):
-            hessian, gradient, *_ = self._frame_system(observation, state, shape, focal)
+            hessian, gradient = self._frame_system(observation, state, shape, focal, alone=True)[:2]
             if start is None and step < 3:  # pose first
                 hessian, gradient = hessian[:6, :6], gradient[:6]
             move = np.zeros(len(self._low))
@@ -268,25 +268,30 @@ class Fitter:
         squared = (residual**2).sum(1) / self.options.robust**2
         return residual, self.weight * observation.trust / (1 + squared) ** 2
 
-    def _frame_system(self, observation: Observation, state: State, shape: np.ndarray, focal: float):
-        """Normal equations of one frame: state, then what couples it to identity and focal length."""
-        points, by_shape, by_state = self.head.derivatives(shape, state)
+    def _frame_system(
+        self, observation: Observation, state: State, shape: np.ndarray, focal: float, alone: bool = False
+    ) -> tuple[np.ndarray, ...]:
+        """Normal equations of one frame's state and, unless it stands alone, what couples it to identity and focal
+        length."""
+        points, by_shape, by_state = self.head.derivatives(shape, state, by_shape=not alone)
         residual, weight = self._residual(observation, points, focal)
         unit = self.interocular(observation) * self.options.noise
         camera = projection_derivative(points, focal) / unit  # [L, 2, 3]
         state_rows = (camera @ by_state).reshape(-1, by_state.shape[-1])
-        shape_rows = (camera @ by_shape).reshape(-1, by_shape.shape[-1])
-        focal_rows = (project(points, focal) / unit).reshape(-1, 1)  # by log focal
-        shared = np.concatenate([shape_rows, focal_rows], 1)
         weights = np.repeat(weight, 2)
         weighted = state_rows * weights[:, None]
         pull = self._pull(observation, state)
         hessian = weighted.T @ state_rows + np.diag(self._precision)
         gradient = weighted.T @ residual.reshape(-1) + pull
         hessian, blocked = self._block(state, gradient, hessian)
+        gradient[blocked] = 0
+        if alone:
+            return hessian, gradient
+        shape_rows = (camera @ by_shape).reshape(-1, by_shape.shape[-1])
+        focal_rows = (project(points, focal) / unit).reshape(-1, 1)  # by log focal
+        shared = np.concatenate([shape_rows, focal_rows], 1)
         coupling = weighted.T @ shared
         coupling[blocked] = 0
-        gradient[blocked] = 0
         shared_hessian = (shared * weights[:, None]).T @ shared
         shared_gradient = (shared * weights[:, None]).T @ residual.reshape(-1)
         return hessian, gradient, coupling, shared_hessian, shared_gradient

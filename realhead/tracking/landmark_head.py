@@ -143,18 +143,21 @@ class LandmarkHead:
         """Landmarks in world space, metres, [L, 3]."""
         return self._evaluate(shape, state)[0]
 
-    def derivatives(self, shape: np.ndarray, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def derivatives(
+        self, shape: np.ndarray, state: State, by_shape: bool = True
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
         """Landmarks and how they move.
 
         Two small terms are left out, as Gauss-Newton only needs the direction: how a person's identity shifts the
         hinges of jaw and eyes, and the difference between adding to an axis-angle vector and turning further.
 
         Returns:
-            Points [L, 3], derivative by identity [L, 3, S], derivative by the state's step [L, 3, 6 + E + 2 + 4].
+            Points [L, 3], derivative by identity [L, 3, S] if asked for, derivative by the state's step
+            [L, 3, 6 + E + 2 + 4].
         """
         points, local, linear, pivots, turns = self._evaluate(shape, state)
         root = state.rotation
-        by_shape = linear @ self._shape + ((np.eye(3) - root) @ self._joint_dirs[ROOT])[None]
+        identity = linear @ self._shape + ((np.eye(3) - root) @ self._joint_dirs[ROOT])[None] if by_shape else None
         around = points - (pivots[ROOT] + state.translation)
         by_rotation = -_skew(around)
         by_translation = np.broadcast_to(np.eye(3), (len(points), 3, 3))
@@ -165,7 +168,7 @@ class LandmarkHead:
             turned = np.stack([np.cross(axis, arm) for axis in np.eye(3)[:2]], -1)  # [L, 3, 2]
             corrected = self._pose[..., 9 * joint - 9 : 9 * joint] @ _turn_features(turns[joint])  # [L, 3, 2]
             blocks.append(root @ turned * self._weights[:, joint, None, None] + linear @ corrected)
-        return points, by_shape, np.concatenate(blocks, -1)
+        return points, identity, np.concatenate(blocks, -1)
 
     def _evaluate(self, shape: np.ndarray, state: State):
         pose = state.pose()

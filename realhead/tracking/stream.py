@@ -1,0 +1,218 @@
+"""Tracking one frame at a time: webcam, file or frames pushed by a notebook.
+
+Every frame is answered at once, from itself and what came before: no frame is held back. The first frames calibrate
+the person (identity, focal length, the resting scores of a neutral face); until then the mean head is fitted. A lost
+face gives a result without parameters, and is looked for in the whole picture until it returns.
+"""
+
+from __future__ import annotations
+
+import time as clock
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from realhead.errors import TrackingError
+from realhead.tracking.assemble import camera_at, frame_of
+from realhead.tracking.clip import LARGEST_REST, without_rest
+from realhead.tracking.fit import FitOptions, Fitter, Observation
+from realhead.tracking.landmark_head import LandmarkHead, State, rotation_matrix, rotation_vector
+from realhead.tracking.landmarker import Face, Landmarker
+from realhead.tracking.observe import SMALLEST_FACE, observation_of
+from realhead.tracking.smoothing import ALIKE
+
+if TYPE_CHECKING:
+    from realhead.capture.camera import Camera
+    from realhead.capture.capture import Frame
+    from realhead.head.model import Head
+    from realhead.head.uv import UVMap
+
+CALIBRATION_FRAMES = 12
+CALIBRATION_TURN = np.radians(25)
+SEARCH_EVERY = 3
+"""A lost face is looked for in every n-th frame: the search takes longer than a frame."""
+
+Status = Literal["calibrating", "tracking", "lost"]
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """Answer to one frame.
+
+    Attributes:
+        status: "calibrating" while the person is not known yet, "tracking", or "lost".
+        frame: Head parameters, or None where the face is lost.
+        camera: The camera of the whole picture; None where the face is lost.
+        face: What the landmarker found, or None.
+        image: The picture, uint8 [H, W, 3].
+        seconds: Time from receiving the picture to this answer.
+        error: Median landmark error in inter-ocular distances.
+    """
+
+    status: Status
+    frame: Frame | None
+    camera: Camera | None
+    face: Face | None
+    image: np.ndarray
+    seconds: float
+    error: float
+    _head: Head
+
+    @cached_property
+    def vertices(self) -> Float[Tensor, "v 3"]:
+        """Posed mesh in world space, metres."""
+        if self.frame is None:
+            raise TrackingError("The face is lost in this frame, so it has no mesh: check `tracked.frame` first.")
+        with torch.no_grad():
+            return self._head(**self.frame.parameters())[0]
+
+    def mouth_map(self, uv_map: UVMap, kind: str = "gradient") -> Float[Tensor, "c r r"] | None:
+        """The driving picture's mouth map, or None where the face is lost (an avatar then goes without)."""
+        if self.frame is None:
+            return None
+        from realhead.condition.mouth import mouth_map
+
+        picture = torch.from_numpy(self.image.astype(np.float32) / 255)
+        return mouth_map(picture, self.vertices, self.camera, uv_map, kind)
+
+
+class StreamTracker:
+    """Tracks a face frame by frame; call it with one picture after the other.
+
+    Example:
+        tracker = StreamTracker()
+        for frame in read_clip("me.mp4"):
+            tracked = tracker(frame.image)
+    """
+
+    def __init__(self, head: Head | None = None, *, focal: float | None = None, smoothing: bool = True):
+        """Loads the networks and the head.
+
+        Args:
+            head: Head to fit; the free head when None.
+            focal: Focal length of the camera in pixels; found by the calibration when None.
+            smoothing: Whether small changes from frame to frame, which are noise, are damped.
+        """
+        from realhead.head import load_head
+
+        self.head = head or load_head("open")
+        self.smoothing = smoothing
+        self._focal_given = focal
+        self._landmarker = Landmarker()
+        self._reduced = LandmarkHead(self.head)
+        self._fitter = Fitter(self._reduced)
+        self.calibrate()
+
+    def calibrate(self) -> None:
+        """Starts the neutral calibration: the next frames with a frontal face are taken as the person's rest."""
+        self._seen: list[tuple[Face, tuple[np.ndarray, np.ndarray]]] = []
+        self._rest = np.zeros(52, np.float32)
+        self._shape = np.zeros(self._reduced.num_shape)
+        self._focal: float | None = self._focal_given
+        self.calibrated = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self._face: Face | None = None
+        self._state: State | None = None
+        self._lost_frames = 0
+        self._timestep = 0 if not self.calibrated else self._timestep
+
+    def __call__(self, image: np.ndarray) -> Tracked:
+        """Tracks the next frame.
+
+        Args:
+            image: sRGB, uint8 [H, W, 3]; all frames of a stream have one size.
+
+        Raises:
+            TrackingError: The picture is not uint8 RGB.
+        """
+        start = clock.perf_counter()
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise TrackingError(f"A frame of shape {image.shape} and type {image.dtype} came: push uint8 [H, W, 3].")
+        self._timestep += 1
+        self._face = self._find(image)
+        if self._face is None:
+            self._state = None
+            return Tracked("lost", None, None, None, image, clock.perf_counter() - start, float("nan"), self.head)
+        measured = self._reduced.measure(self._face.points)
+        size = image.shape[1::-1]
+        if not self.calibrated:
+            self._collect(self._face, measured, size)
+        observation = observation_of(self.head, without_rest(self._face.scores, self._rest), measured, size)
+        state, errors = self._fit(observation)
+        frame = frame_of(self._timestep - 1, self._shape, state)
+        K = np.array([[self._focal_now(size), 0, size[0] / 2], [0, self._focal_now(size), size[1] / 2], [0, 0, 1]])
+        camera = replace(camera_at(K.astype(np.float32), np.zeros(3), 1, "00"), width=size[0], height=size[1])
+        status: Status = "tracking" if self.calibrated else "calibrating"
+        seconds = clock.perf_counter() - start
+        return Tracked(status, frame, camera, self._face, image, seconds, float(np.median(errors)), self.head)
+
+    def _find(self, image: np.ndarray) -> Face | None:
+        """The face near its last place, else the largest of the picture."""
+        if self._face is not None:
+            face = self._landmarker.follow(image, self._face)
+            if face is not None and face.size >= SMALLEST_FACE:
+                self._lost_frames = 0
+                return face
+        self._lost_frames += 1
+        if self._lost_frames > 1 and self._lost_frames % SEARCH_EVERY:
+            return None
+        found = [face for face in self._landmarker.detect(image) if face.size >= SMALLEST_FACE]
+        if found:
+            self._lost_frames = 0
+        return found[0] if found else None
+
+    def _collect(self, face: Face, measured: tuple[np.ndarray, np.ndarray], size: tuple[int, int]) -> None:
+        """Gathers calm frontal frames; with enough of them the person is known."""
+        rough = self._fitter.start(observation_of(self.head, face.scores, measured, size), self._focal_now(size))
+        if np.arccos(np.clip(rough.rotation[2, 2], -1, 1)) > CALIBRATION_TURN:
+            return
+        self._seen.append((face, measured))
+        if len(self._seen) < CALIBRATION_FRAMES:
+            return
+        scores = np.stack([f.scores for f, _ in self._seen])
+        self._rest = np.minimum(np.median(scores, axis=0), LARGEST_REST).astype(np.float32)
+        observations = [
+            observation_of(self.head, without_rest(f.scores, self._rest), m, size, focal=self._focal_given)
+            for f, m in self._seen[:: max(1, CALIBRATION_FRAMES // 6)]
+        ]
+        fit = self._fitter.fit(observations)
+        self._shape, self._focal, self.calibrated = fit.shape, float(fit.focals[0]), True
+        self._state, self._seen = None, []
+
+    def _focal_now(self, size: tuple[int, int]) -> float:
+        return self._focal or FitOptions().focal * max(size)
+
+    def _fit(self, observation: Observation) -> tuple[State, np.ndarray]:
+        focal = self._focal_now((int(observation.extent), 0))
+        state, errors = self._fitter.refit(observation, self._shape, focal, self._state, iterations=3)
+        if self.smoothing and self._state is not None:
+            state = damped(self._state, state)
+        self._state = state
+        return state, errors
+
+
+def damped(previous: State, current: State) -> State:
+    """Damps changes that are as small as noise and lets larger ones pass at once: no delay for blinks and plosives."""
+    turn = rotation_vector(current.rotation @ previous.rotation.T)
+    share = _passing(np.linalg.norm(turn), "rotation")
+    moved = {
+        name: getattr(previous, name)
+        + _passing(np.abs(getattr(current, name) - getattr(previous, name)), name)
+        * (getattr(current, name) - getattr(previous, name))
+        for name in ("expression", "jaw", "gaze")
+    }
+    shift = current.translation - previous.translation
+    moved["translation"] = previous.translation + _passing(np.linalg.norm(shift), "translation") * shift
+    return replace(current, rotation=rotation_matrix(share * turn) @ previous.rotation, **moved)
+
+
+def _passing(change: np.ndarray | float, name: str) -> np.ndarray | float:
+    """Share of a change that is believed: a fifth for tiny ones, all of it beyond twice the noise."""
+    return 0.2 + 0.8 * (1 - np.exp(-0.5 * (np.asarray(change) / ALIKE[name]) ** 2))
