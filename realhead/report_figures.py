@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from realhead.capture.files import read_json
 from realhead.view.palette import PALETTE
 
 if TYPE_CHECKING:
@@ -26,15 +27,17 @@ def all_figures(found: dict[Path, dict], out: Path) -> dict[str, Path]:
     """Draws what the results allow; figures by name."""
     figures = {}
     for path, result in found.items():
+        stem, grid = path.stem, None
         if result["kind"] == "curves":
-            figures[f"{path.stem}_curves"] = save(curves_figure(result), out / f"{path.stem}_curves.png")
-        if result["kind"] != "evaluation":
-            continue
-        if len(_shots(result)) > 1:
-            figures[f"{path.stem}_shots"] = save(shots_figure(result), out / f"{path.stem}_shots.png")
-        grid = picture_grid(result, path.parent)
+            figures[f"{stem}_curves"] = save(curves_figure(result), out / f"{stem}_curves.png")
+        elif result["kind"] == "ablation":
+            grid = ablation_grid(result, path.parent)
+        elif result["protocol"] != "ablation":  # the rows of an ablation are shown together
+            grid = picture_grid(result, path.parent)
+            if len(_shots(result)) > 1:
+                figures[f"{stem}_shots"] = save(shots_figure(result), out / f"{stem}_shots.png")
         if grid is not None:
-            figures[f"{path.stem}_grid"] = _save_picture(grid, out / f"{path.stem}_grid.jpg")
+            figures[f"{stem}_grid"] = _save_picture(grid, out / f"{stem}_grid.jpg")
     return figures
 
 
@@ -42,8 +45,8 @@ def caption(name: str) -> str:
     """What a figure shows, for the page and for readers who do not see it."""
     stem, kind = name.rsplit("_", 1)
     texts = {
-        "grid": "people whom the prior never saw; columns: truth, anchors and methods; rows: the enrolled picture, the "
-        "widest open mouth from the front, the same from the side (as the paper's Figures 3 and 11)",
+        "grid": "people whom the prior never saw, one row a picture: the enrolled one, the widest open mouth from the "
+        "front, the same from the side; columns as named (as the paper's Figures 3, 6 and 11)",
         "shots": "metrics against the number of enrolled pictures, for enrolled and unseen views, inside the mask (as "
         "the paper's Figure 18)",
         "curves": "enrolled and unseen views while the enrollment runs; the dotted line is where stage 2 begins",
@@ -52,26 +55,47 @@ def caption(name: str) -> str:
     return f"{stem}: {texts[kind]}."
 
 
-def picture_grid(result: dict, folder: Path, people: int | None = None) -> np.ndarray | None:
-    """The kept pictures of an evaluation as one uint8 picture; None if there are none."""
+def picture_grid(result: dict, folder: Path) -> np.ndarray | None:
+    """The kept pictures of an evaluation as one uint8 picture, a column a method; None if there are none.
+
+    Args:
+        result: An evaluation.
+        folder: Where its file lies.
+    """
+    return _grid({GRID_LABELS.get(name, name): files for name, files in _kept(result, folder).items()})
+
+
+def ablation_grid(record: dict, folder: Path) -> np.ndarray | None:
+    """The same pictures by every row of an ablation (as the paper's Figures 6, 7 and 16); None if there are none."""
+    columns: dict[str, list[Path]] = {}
+    for row in record["variants"].values():
+        path = folder / row["results"][0]["file"] if row["results"] else None
+        if path is None or not path.is_file():
+            continue
+        kept = _kept(read_json(path), folder)
+        if kept:
+            columns.setdefault("truth", kept.pop("truth"))
+            columns[row["label"]] = list(kept.values())[-1]
+    return _grid(columns)
+
+
+def _kept(result: dict, folder: Path) -> dict[str, list[Path]]:
+    """Kept pictures by method, those of all people in one list."""
+    files: dict[str, list[Path]] = {}
+    for entry in result.get("pictures", []):
+        files.setdefault(entry["method"], []).extend(folder / name for name in entry["files"])
+    return files
+
+
+def _grid(columns: dict[str, list[Path]]) -> np.ndarray | None:
     from PIL import Image
 
-    by_person: dict[str, dict[str, list[str]]] = {}
-    for entry in result.get("pictures", []):
-        by_person.setdefault(entry["person"], {})[entry["method"]] = entry["files"]
     rows = []
-    for methods in list(by_person.values())[:people]:
-        for files in zip(*methods.values()):
-            paths = [folder / name for name in files]
-            if all(path.is_file() for path in paths):
-                tiles = [
-                    Image.open(path).convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS) for path in paths
-                ]
-                rows.append(np.concatenate([np.asarray(tile) for tile in tiles], 1))
-    if not rows:
-        return None
-    names = list(next(iter(by_person.values())))
-    return np.concatenate([_header([GRID_LABELS.get(n, n) for n in names]), *rows])
+    for paths in zip(*columns.values()):
+        if all(path.is_file() for path in paths):
+            tiles = [Image.open(path).convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS) for path in paths]
+            rows.append(np.concatenate([np.asarray(tile) for tile in tiles], 1))
+    return np.concatenate([_header(list(columns)), *rows]) if rows else None
 
 
 def _header(labels: list[str]) -> np.ndarray:

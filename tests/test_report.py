@@ -10,7 +10,7 @@ from realhead.errors import RealheadError
 from realhead.evaluation_measures import DEFINITIONS
 from realhead.evaluation_summary import summarise
 from realhead.report import paper_tables, read_results, report
-from realhead.report_figures import curves_figure, picture_grid, save, training_figure
+from realhead.report_figures import ablation_grid, curves_figure, picture_grid, save, training_figure
 from realhead.report_tables import PAPER, REASON, Table, number, paper_table
 
 METHODS = ("floor", "0-shot", "1-shot", "3-shot")
@@ -44,7 +44,7 @@ def evaluation(protocol="studio", methods=METHODS):
 
 def ablation(variants):
     lines = evaluation("ablation", ("0-shot",))
-    result = {"train": {"people": 8, "iterations": 20, "preset": "tiny"}} | lines
+    result = {"file": "absent.json", "train": {"people": 8, "iterations": 20, "preset": "tiny"}} | lines
     rows = {
         name: {"label": name, "tables": ["II"], "results": [result] * n, "failed": why} for name, n, why in variants
     }
@@ -141,6 +141,15 @@ def test_grid_has_a_column_a_method(results):
     middle = grid[-80, 80::160]
     assert grid.shape[1] == 160 * 5 and [int(p[0]) for p in middle] == [0, 40, 80, 120, 160]
     assert picture_grid(evaluation(), results / "elsewhere") is None
+
+
+def test_ablation_grid_has_a_column_a_row_of_the_table(results):
+    record = ablation([("ours", 1, None), ("rgb", 1, None), ("dino", 0, "no DINO file")])
+    for row in record["variants"].values():
+        for result in row["results"]:
+            result["file"] = "studio.json"
+    assert ablation_grid(record, results).shape[1] == 160 * 3
+    assert ablation_grid(ablation([("dino", 0, "no DINO file")]), results) is None
 
 
 def test_curves_and_training_figures_draw_their_numbers(tmp_path):
