@@ -1,4 +1,4 @@
-"""Driving: a tracked sequence moves an avatar, and a side-by-side clip shows driver, avatar and a novel view (IV-C2)."""
+"""Driving: a tracked sequence moves an avatar; a side-by-side clip shows driver, avatar and a novel view (IV-C2)."""
 
 from __future__ import annotations
 

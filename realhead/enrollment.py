@@ -161,8 +161,8 @@ def enroll(
         shots: How many neutral pictures to choose (0: the encoder's guess, no optimisation), or the pictures.
         seed: Seed of anything random (nothing is at present, so equal inputs give equal avatars).
         config: Steps, rates, weights.
-        texture_views: How many of the pictures enter the identity texture. Default: all from a rig; the first alone from a
-            single camera (the paper's choice in the wild, V-D).
+        texture_views: How many of the pictures enter the identity texture. Default: all from a rig; the first alone
+            from a single camera (the paper's choice in the wild, V-D).
         observer: Called after every step.
         progress: Whether a bar is shown on stderr.
 
@@ -171,8 +171,8 @@ def enroll(
     """
     if capture.head.hash != prior.head.hash:
         raise RealheadError(
-            f"{capture.folder} was tracked with head '{capture.head.name}' but the prior knows '{prior.head.name}': track it "
-            "again with the prior's head."
+            f"{capture.folder} was tracked with head '{capture.head.name}' but the prior knows "
+            f"'{prior.head.name}': track it again with the prior's head."
         )
     torch.manual_seed(seed)
     config = config or EnrollConfig()

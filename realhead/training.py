@@ -1,7 +1,7 @@
 """Training of the prior (paper IV-B): streamed samples in, checkpoints and one JSONL log out.
 
-A run is a folder: `config.json`, `log.jsonl`, `state.safetensors` (everything to go on from), `prior.safetensors` (averaged
-weights, what is used) and `card.json`. Calling `train` on a folder with a state resumes it.
+A run is a folder: `config.json`, `log.jsonl`, `state.safetensors` (everything to go on from), `prior.safetensors`
+(averaged weights, what is used) and `card.json`. Calling `train` on a folder with a state resumes it.
 """
 
 from __future__ import annotations
@@ -194,8 +194,8 @@ class Trainer:
         save_tensors(path, batch, {"step": self.step})
         bad = ", ".join(k for k, v in terms.items() if not torch.isfinite(v)) or "their sum"
         return RealheadError(
-            f"The loss became NaN or infinite at step {self.step} ({bad}); the batch is in {path}, the last checkpoint is "
-            "untouched. Lower --learning-rate, or check the data with `realhead check`."
+            f"The loss became NaN or infinite at step {self.step} ({bad}); the batch is in {path}, the last checkpoint "
+            "is untouched. Lower --learning-rate, or check the data with `realhead check`."
         )
 
     def _log(self, numbers: dict[str, float]) -> None:

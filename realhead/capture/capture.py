@@ -1,7 +1,7 @@
 """The capture on disk: one person in one sequence, seen by one or more cameras.
 
-The layout is the export of the VHAP tracker (images, fg_masks, flame_param, transforms*.json) with `realhead.json` beside
-it, which names the head that the parameters belong to. Two traps of that layout are undone here and nowhere else: the
+The layout is the export of the VHAP tracker (images, fg_masks, flame_param, transforms*.json) with `realhead.json`
+beside it, which names the head that the parameters belong to. Two traps of that layout are undone here and nowhere else: the
 camera matrices have OpenGL axes (y up, z backward), and `cy` is stored as `h - cy`.
 """
 
@@ -249,7 +249,7 @@ class Capture:
 
 @dataclass(frozen=True)
 class CaptureSet:
-    """Many captures: ROOT/<person>/<sequence>/ (or one capture folder). `split.json` at the root names the test people."""
+    """Many captures: ROOT/<person>/<sequence>/ (or one capture folder); ROOT/split.json names the test people."""
 
     root: Path
     folders: tuple[Path, ...]

@@ -1,4 +1,4 @@
-"""Priors on disk: safetensors with a card. A checkpoint knows the head, UV layout and conditioning it was trained with."""
+"""Priors on disk: safetensors with a card. A checkpoint knows the head, UV layout and conditioning of its training."""
 
 from __future__ import annotations
 
