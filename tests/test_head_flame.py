@@ -243,3 +243,8 @@ def test_real_flame_mesh_is_recognised_and_flattened(tmp_path):
     assert int(uv_map.region("eye_left").sum()) > 150
     seam = back_seam(real["v_template"].astype(float), real["faces"][(real["faces"] < 3931).all(1)])
     assert np.abs(real["v_template"][seam, 0]).max() < 0.01
+    marks = head.landmark_positions(head.v_template[None], "68")[0]
+    assert marks[8, 1] == marks[:17, 1].min() and marks[30, 2] > marks[27, 2] and marks[36, 0] < 0 < marks[45, 0]
+    for mark, eye in ((39, "eye_right"), (42, "eye_left")):  # inner corners of the eyes
+        assert (head.v_template[head.regions[eye]] - marks[mark]).norm(dim=1).min() < 6e-3
+    assert 100 < int(head.regions["lips"].sum()) < 400 and head.regions["brows"].any()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from realhead.errors import AssetError, RealheadError
-from realhead.head import flame_texture
+from realhead.head import flame_landmarks, flame_texture
 from realhead.head.model import HeadData
 
 NUM_VERTICES, NUM_FACES, NUM_IDENTITY = 5023, 9976, 300
@@ -160,7 +160,8 @@ def read_flame(path: Path) -> HeadData:
         uv_coords=uv_coords,
         uv_faces=uv_faces,
         expression_names=tuple(f"expression{k:03d}" for k in range(exprdirs.shape[2])),
-        regions=flame_texture.regions(arrays["v_template"]),
+        regions=flame_texture.regions(arrays["v_template"], faces),
+        landmarks=flame_landmarks.embeddings(),
     )
 
 

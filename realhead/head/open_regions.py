@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from realhead.head.anny_source import SourceMesh, read_atlas_mask
+from realhead.head.landmarks import BROW, in_polygon
 from realhead.head.open_landmarks import MEDIAPIPE, UNIT
 
-BROW = (46, 53, 52, 65, 55, 107, 66, 105, 63, 70)
-"""MediaPipe points around the person's right brow."""
 BROW_MARGIN = 0.002
 NECK_LINE = (
     (-0.13, -0.056),
@@ -48,7 +47,8 @@ def regions(mesh: SourceMesh, vertices: np.ndarray, parts: dict[str, np.ndarray]
     front = z > FACE_BACK
     scalp = skin & ~ears & ~neck & (~front | ((above_hair > 0) & (y > 0.03)))
     face = skin & ~ears & ~neck & ~scalp
-    brows = face & (z > 0) & _in_polygon(np.abs(x), y, BROW)
+    ring = np.array([MEDIAPIPE[k][:2] for k in BROW]) * UNIT * [-1, 1]  # mirrored to the person's left
+    brows = face & (z > 0) & in_polygon(np.stack([np.abs(x), y], 1), ring, BROW_MARGIN)
     return {
         "skin": skin,
         "face": face,
@@ -78,17 +78,3 @@ def _beard_grows(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     side = np.abs(x)
     cheek_line = np.interp(side, [0.0, 0.012, 0.03, 0.05, 0.063, 0.075], [-0.031, -0.031, -0.044, -0.043, -0.022, 0.02])
     return (y < cheek_line) & (z > FACE_BACK)
-
-
-def _in_polygon(x: np.ndarray, y: np.ndarray, corners: tuple[int, ...]) -> np.ndarray:
-    """Whether points lie in a polygon of landmarks, mirrored to the person's left, or closer to it than the margin."""
-    ring = np.array([MEDIAPIPE[k][:2] for k in corners]) * UNIT * [-1, 1]
-    point = np.stack([x, y], 1)
-    inside, gap = np.zeros(len(x), bool), np.full(len(x), np.inf)
-    for start, end in zip(ring, np.roll(ring, -1, 0), strict=True):
-        edge = end - start
-        step = np.clip((point - start) @ edge / (edge @ edge), 0, 1)
-        gap = np.minimum(gap, np.linalg.norm(start + step[:, None] * edge - point, axis=1))
-        crosses = (start[1] > y) != (end[1] > y)  # even-odd rule with a ray towards +x
-        inside ^= crosses & (x < start[0] + (y - start[1]) / (edge[1] + 1e-30) * edge[0])
-    return inside | (gap < BROW_MARGIN)
