@@ -108,8 +108,8 @@ def _clear_of_face(style: Style, strands, atlas, shift, rng) -> np.ndarray:
     """Which strands stay: nearly all that hang before eyes, nose and mouth go."""
     points = strands - shift
     lowest = atlas.landmarks[17:27, 1].max() + (0.004 if style.name != "fringe" else -0.012)
-    before = (np.abs(points[..., 0]) < 0.050) & (points[..., 1] < lowest) & (points[..., 2] > 0.022)
-    return ~before.any(1) | (rng.random(len(strands)) < 0.03)
+    before = (np.abs(points[..., 0]) < 0.058) & (points[..., 1] < lowest) & (points[..., 2] > 0.012)
+    return ~before.any(1) | (rng.random(len(strands)) < 0.002)
 
 
 def _tail(traits, neutral, atlas, shift, rng, amount) -> Hair:

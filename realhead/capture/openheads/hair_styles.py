@@ -94,8 +94,8 @@ def sample_hair(rng: np.random.Generator, female: float, age: float, darkness: f
     names = list(chances)
     style = names[rng.choice(len(names), p=np.array(list(chances.values())) / sum(chances.values()))]
     light = float(np.clip(1 - 2.6 * darkness, 0, 1))
-    weights = {"black": 0.5 + 2 * darkness, "dark": 1.2, "brown": 1.2 * (0.3 + light), "light_brown": light,
-               "blond": 1.1 * light, "platinum": 0.35 * light, "red": 0.3 * light, "auburn": 0.4 * light + 0.05,
+    weights = {"black": 0.5 + 2 * darkness, "dark": 0.9, "brown": 1.2 * (0.3 + light), "light_brown": light,
+               "blond": 1.6 * light, "platinum": 0.5 * light, "red": 0.3 * light, "auburn": 0.4 * light + 0.05,
                "dyed": 0.06}  # fmt: skip
     keys = list(weights)
     color_name = keys[rng.choice(len(keys), p=np.array(list(weights.values())) / sum(weights.values()))]
