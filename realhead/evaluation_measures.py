@@ -23,7 +23,7 @@ from realhead.evaluation_views import ScoredView, camera_azimuth
 REGIONS = ("picture", "mask", "mouth")
 MOUTH_CROP = 96
 """Pixels along a side to which mouth crops are enlarged, since LPIPS and SSIM need some."""
-MOUTH_MARGIN = 1.6
+MOUTH_MARGIN = 1.3
 """Side of the square mouth crop over the larger side of the projected lips."""
 LARGEST_AZIMUTH = math.radians(50)
 """Mouth crops and ID are taken from cameras within this angle of the face's direction."""
