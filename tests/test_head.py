@@ -136,9 +136,7 @@ def test_fewer_coefficients_mean_zeros(head):
 def test_zero_padding_is_accepted_and_anything_else_refused(head):
     shape, expression, pose, translation, _ = parameters(1)
     padded = torch.cat([shape, torch.zeros(1, 300 - S, dtype=shape.dtype)], 1)
-    torch.testing.assert_close(
-        head(padded, expression, pose, translation), head(shape, expression, pose, translation)
-    )
+    torch.testing.assert_close(head(padded, expression, pose, translation), head(shape, expression, pose, translation))
     padded[0, 200] = 0.1
     with pytest.raises(RealheadError, match="300 shape coefficients"):
         head(padded, expression, pose, translation)
