@@ -1,0 +1,106 @@
+"""Puts a trained prior where `load_prior` finds it, with a model card made from its runs and its evaluation.
+
+    python tools/publish_prior.py runs/first runs/second --evaluation results/studio/laptop.json --name laptop
+
+Runs are given in the order in which they were trained (each but the first with `--init` of the one before); the
+weights are those of the last one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from realhead.evaluation_summary import line_of
+from realhead.model.checkpoint import SHIPPED, load_tensors, save_tensors, weights_hash
+
+TEMPLATE = """\
+# Prior `{name}`
+
+Two encoders, one Style U-Net decoder and a mean head, trained on synthetic people (OpenHeads) with the sources of this
+repository. Load it with `realhead.load_prior("{name}")`. Licence: Apache-2.0.
+
+## How it was trained
+
+{legs}
+
+Weights: {size:.1f} MB as float16, hash `{hash}`. {parameters:,} parameters, {resolution} texels.
+Perceptual loss: {perceptual}. Critic: {critic}.
+The mean head, {mean:,} of the parameters, is ours; the paper does not mention one.
+
+## How good it is
+
+{numbers}
+
+## Limits
+
+- It has seen synthetic people only: {people} of them. Real photographs work as far as they resemble them.
+- Hair is learned as an offset from the scalp; long hair comes out shorter and softer than it is.
+- Light: studio light in all training pictures, so shadows of other lights are baked into the texture.
+- The people vary in age, sex and origin as the generator does, which is not how people vary.
+"""
+
+
+def leg_line(index: int, card: dict) -> str:
+    """One leg of the training as a line."""
+    config, data = card["config"], card["data"]
+    start = "from scratch" if index == 0 else "from the leg before"
+    options = f"--iterations {config['iterations']}" + ("" if index == 0 else " --init <leg before>")
+    return (
+        f"{index + 1}. `realhead train <data> --preset {config['preset']} {options}`, {start}: {card['step']} of "
+        f"{config['iterations']} steps of batch {config['batch_size']}, learning rate {config['learning_rate']}, seed "
+        f"{config['seed']}, {card['hours']:.2f} hours on a {card['device']}; {card['people']} people of "
+        f"{data['generator']} {data['version']}; configuration `{card['config_hash']}`, torch {card['torch']}."
+    )
+
+
+def numbers_table(evaluation: dict) -> str:
+    """Unseen views of held-out people, per method and region."""
+    lines = ["| unseen views | region | PSNR | SSIM | LPIPS (alex) |", "|---|---|---|---|---|"]
+    for method in ("floor", "0-shot", "1-shot", "3-shot", "ceiling"):
+        for region in ("picture", "mask", "mouth"):
+            line = line_of(evaluation, method, "unseen", region)
+            if "psnr" in line:
+                psnr, ssim, lpips = (line[key]["mean"] for key in ("psnr", "ssim", "lpips_alex"))
+                lines.append(f"| {method} | {region} | {psnr:.2f} | {ssim:.3f} | {lpips:.3f} |")
+    people = max((line.get("psnr", {}).get("people", 0) for line in evaluation["summary"]), default=0)
+    return "\n".join([f"{people} people whom it never saw, protocol {evaluation['protocol']}.", "", *lines])
+
+
+def clean(card: dict) -> dict:
+    """A card without folders of the machine that it was made on."""
+    return {k: v for k, v in card.items() if k not in ("command", "init")}
+
+
+def main() -> None:
+    """Writes <name>.safetensors and <name>.md."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--evaluation", type=Path)
+    parser.add_argument("--name", default="laptop")
+    parser.add_argument("--out", type=Path, default=SHIPPED)
+    options = parser.parse_args()
+    cards = [clean(json.loads((run / "card.json").read_text())) for run in options.runs]
+    weights, metadata = load_tensors(options.runs[-1] / "prior.safetensors")
+    path = options.out / f"{options.name}.safetensors"
+    save_tensors(path, weights, metadata | {"card": cards[-1] | {"legs": cards}})
+    evaluation = json.loads(options.evaluation.read_text()) if options.evaluation else None
+    text = TEMPLATE.format(
+        name=options.name,
+        legs="\n".join(leg_line(i, card) for i, card in enumerate(cards)),
+        size=path.stat().st_size / 1e6,
+        hash=weights_hash(weights),
+        parameters=sum(w.numel() for w in weights.values()),
+        mean=weights["mean"].numel(),
+        resolution=metadata["config"]["resolution"],
+        perceptual=cards[-1]["perceptual"],
+        critic=cards[-1]["critic"] or "none",
+        people=cards[-1]["people"],
+        numbers=numbers_table(evaluation) if evaluation else "Not measured.",
+    )
+    (options.out / f"{options.name}.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
