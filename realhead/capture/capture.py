@@ -1,8 +1,8 @@
 """The capture on disk: one person in one sequence, seen by one or more cameras.
 
 The layout is the export of the VHAP tracker (images, fg_masks, flame_param, transforms*.json) with `realhead.json`
-beside it, which names the head that the parameters belong to. Two traps of that layout are undone here and nowhere else:
-the camera matrices have OpenGL axes (y up, z backward), and `cy` is stored as `h - cy`.
+beside it, which names the head that the parameters belong to. Two traps of that layout are undone here and nowhere
+else: the camera matrices have OpenGL axes (y up, z backward), and `cy` is stored as `h - cy`.
 """
 
 from __future__ import annotations
