@@ -8,8 +8,9 @@ import pytest
 from view_fakes import FakeAvatar
 
 import realhead.view
-from realhead.view.notebook import live, show, still
+from realhead.view.notebook import show, still
 from realhead.view.server import kernel_server, stop_server
+from realhead.view.viewer import live
 
 
 @pytest.fixture(scope="module")

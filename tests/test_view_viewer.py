@@ -134,3 +134,16 @@ def test_saved_ply_holds_the_gaussians(viewer):
         file.flush()
         loaded = Gaussians.load_ply(file.name)
     torch.testing.assert_close(loaded.means, viewer.gaussians.means)
+
+
+def test_mouth_map_is_used_while_nothing_is_edited(viewer, monkeypatch):
+    seen, whole = [], viewer.avatar.gaussians
+    monkeypatch.setattr(viewer, "_mouth_of", lambda frame: f"mouth of {frame.timestep}")
+    monkeypatch.setattr(viewer.avatar, "gaussians", lambda frame, mouth=None: seen.append(mouth) or whole(frame))
+    viewer.expression._mouth.value = True
+    viewer.expression._timestep.value = 1
+    assert viewer.settle() and seen[-1] == "mouth of 1"
+    viewer.expression.set("Smile", 1.0)
+    assert viewer.settle() and seen[-1] is None
+    viewer.expression.reset()
+    assert viewer.settle() and seen[-1] == "mouth of 1" and viewer.error is None

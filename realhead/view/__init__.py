@@ -7,7 +7,7 @@ import importlib
 _HOMES = {
     "view": "viewer",
     "show": "notebook",
-    "live": "notebook",
+    "live": "viewer",
     "write_html": "html",
     "grid": "plots",
     "uv_maps": "plots",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from realhead.view.palette import categorical, ramp
-from realhead.view.splats import base_colour, numpy, seen_colour
+from realhead.view.splats import baked_colour, base_colour, numpy, seen_colour
 
 if TYPE_CHECKING:
     from realhead.avatar import Avatar
@@ -26,6 +26,7 @@ REGION_ORDER = (
 )  # fmt: skip
 COLOURINGS = (
     "colour",
+    "degree 0",
     "colour from here",
     "opacity",
     "largest scale",
@@ -166,9 +167,11 @@ def colour_by(
         return Colouring(((normals(gaussians) + 1) / 2).astype(np.float32), "thinnest axis: x red, y green, z blue")
     if name == "region" and surface is not None and len(surface.region) == len(gaussians.means):
         return _by_region(surface)
+    if name == "degree 0":
+        return Colouring(base_colour(gaussians), "SH degree 0: the mean over all directions, also those never seen")
     attribute = attributes(gaussians, surface, viewpoint).get(name)
     if attribute is None:
-        return Colouring(base_colour(gaussians), "SH degree 0: the colour averaged over all directions")
+        return Colouring(baked_colour(gaussians), "as seen from the front; round the head, from the side")
     low, high = attribute.limits()
     values = attribute.values
     if attribute.logarithmic:

@@ -24,7 +24,7 @@ from realhead.view.controls import action_sliders, edited_frame
 from realhead.view.embedding import portable
 from realhead.view.recording import SplatState, rigid_motion
 from realhead.view.server import start_server, stop_server
-from realhead.view.splats import UNITS_PER_METRE, add_splats, numpy, splat_arrays
+from realhead.view.splats import UNITS_PER_METRE, add_splats, baked_colour, numpy, splat_arrays
 from realhead.view.thinning import groups, merge
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _send(handle, state: SplatState, moved: Gaussians, rotation: np.ndarray, shi
 
     means = (numpy(moved.means) - shift) @ rotation
     covars = rotation.T @ numpy(moved.covars) @ rotation
-    arrays = splat_arrays(moved)
+    arrays = splat_arrays(moved, baked_colour(moved, rotation))
     new = state.buffer.copy()
     handle._pack_centers(new, means * UNITS_PER_METRE)
     handle._pack_covariances(new, covars * UNITS_PER_METRE**2)

@@ -1,4 +1,4 @@
-"""Gaussians in a notebook cell: `show` is a snapshot that stays, `live` a viewer that needs its kernel.
+"""Gaussians in a notebook cell: `show` is a snapshot that stays (`realhead.view.live` is a viewer with a kernel).
 
 A snapshot is a whole page inside the cell (about 0.9 MB and up) and, for every reader that shows no frames, a still
 picture by our own renderer. Stored notebooks keep the picture only.
@@ -14,17 +14,12 @@ import numpy as np
 
 from realhead.view.embedding import inline_frame, portable
 from realhead.view.html import place_camera
-from realhead.view.server import kernel_server, start_server, stop_server
-from realhead.view.splats import add_splats, base_colour, numpy
-from realhead.view.viewer import Viewer
+from realhead.view.server import start_server, stop_server
+from realhead.view.splats import add_splats, baked_colour, numpy
 from realhead.view.widgets import to_png
 
 if TYPE_CHECKING:
-    from realhead.avatar import Avatar
-    from realhead.capture import Capture
     from realhead.splatting.gaussians import Gaussians
-
-_living: list[Viewer] = []  # none, or the viewer on this kernel's server
 
 
 @dataclass(frozen=True)
@@ -48,7 +43,7 @@ def show(gaussians: Gaussians, rgbs: np.ndarray | None = None, height: int = 480
 
     Args:
         gaussians: what to show.
-        rgbs: [N, 3] colours in [0, 1] (see `realhead.view.attributes.colour_by`); the degree-0 colour without it.
+        rgbs: [N, 3] colours in [0, 1] (see `realhead.view.attributes.colour_by`); `baked_colour` without it.
         height: of the frame in pixels.
     """
     server = start_server()
@@ -59,20 +54,6 @@ def show(gaussians: Gaussians, rgbs: np.ndarray | None = None, height: int = 480
     finally:
         stop_server(server)
     return Snapshot(portable(html, "Gaussians"), to_png(still(gaussians, rgbs)), height)
-
-
-def live(avatar: Avatar, capture: Capture | None = None, height: int = 640) -> Viewer:
-    """The viewer inside a notebook; as the value of a cell it draws itself. One server per kernel is kept.
-
-    Args:
-        avatar: whose Gaussians to show.
-        capture: adds its cameras and frames.
-        height: of the frame in pixels.
-    """
-    while _living:
-        _living.pop().retire()  # its panels are emptied by kernel_server; its worker would wait for ever
-    _living.append(Viewer(avatar, capture, kernel_server(), height=height))
-    return _living[0]
 
 
 def still(gaussians: Gaussians, rgbs: np.ndarray | None = None, size: int = 256) -> np.ndarray:
@@ -89,7 +70,7 @@ def still(gaussians: Gaussians, rgbs: np.ndarray | None = None, size: int = 256)
     middle, extent = (low + high) / 2, max(float((high - low)[:2].max()), 1e-3)
     distance = 4 * extent
     camera = Camera.orbit(0.0, distance=distance, target=tuple(middle.tolist()), fov=2 * np.arctan(0.16), size=size)
-    colours = base_colour(gaussians) if rgbs is None else np.asarray(rgbs, dtype=np.float32)
+    colours = baked_colour(gaussians) if rgbs is None else np.asarray(rgbs, dtype=np.float32)
     sh = torch.zeros(len(means), 16, 3)
     sh[:, 0] = (torch.from_numpy(colours) - 0.5) / SH_DEGREE_0
     parts = (gaussians.means, gaussians.covars, gaussians.opacities)

@@ -28,10 +28,17 @@ class ExpressionPanel:
 
     def __init__(self, server: viser.ViserServer, head: Head, num_frames: int, changed: Callable[[], None]) -> None:
         gui = server.gui
-        self._timestep = None
-        if num_frames > 1:
-            self._timestep = gui.add_slider("Timestep", min=0, max=num_frames - 1, step=1, initial_value=0)
-            self._timestep.on_update(lambda _: changed())
+        self._timestep = self._mouth = None
+        if num_frames > 0:
+            self._timestep = gui.add_slider("Timestep", min=0, max=max(num_frames - 1, 1), step=1, initial_value=0)
+            self._mouth = gui.add_checkbox(
+                "Mouth map of the picture",
+                False,
+                hint="Used while no slider below is moved.",
+            )
+            for handle in (self._timestep, self._mouth):
+                handle.on_update(lambda _: changed())
+            self._last = num_frames - 1
         self._sliders = action_sliders(head)
         self._actions: list[viser.GuiSliderHandle] = []
         self._angles: dict[str, viser.GuiSliderHandle] = {}
@@ -54,7 +61,12 @@ class ExpressionPanel:
     @property
     def timestep(self) -> int:
         """Index of the frame the sliders start from."""
-        return 0 if self._timestep is None else int(self._timestep.value)
+        return 0 if self._timestep is None else min(int(self._timestep.value), self._last)
+
+    @property
+    def mouth_map(self) -> bool:
+        """Whether the driving picture's mouth map is wanted."""
+        return self._mouth is not None and bool(self._mouth.value)
 
     @property
     def actions(self) -> dict[str, float]:

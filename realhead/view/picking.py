@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from realhead.view.attributes import Surface, scales
-from realhead.view.splats import base_colour, numpy
+from realhead.view.splats import baked_colour, numpy
 
 if TYPE_CHECKING:
     from realhead.splatting.gaussians import Gaussians
@@ -59,7 +59,7 @@ def describe(gaussians: Gaussians, index: int, surface: Surface | None = None) -
     """Everything about one Gaussian, as a Markdown table."""
     mean = numpy(gaussians.means)[index] * 1000
     sigma = scales(gaussians)[index] * 1000
-    rgb = base_colour(gaussians)[index]
+    rgb = baked_colour(gaussians)[index]
     web = "#" + "".join(f"{round(255 * float(c)):02x}" for c in rgb)
     rows = [("Gaussian", f"{index} of {len(gaussians.means)}")]
     if surface is not None and len(surface.face) == len(gaussians.means):

@@ -1,9 +1,9 @@
 """Gaussians as viser's client-side splats.
 
-viser's splat node carries one colour per Gaussian and the six covariance entries as float16. A covariance in square
-metres falls below what float16 can hold (sigma 0.2 mm: +22 %; 0.1 mm: vanishes), so everything is handed over in
-centimetres and the node is scaled back: `centers * S`, `covariances * S^2`, `scale = 1 / S` with S = 100. Sigmas from
-0.05 mm to 2.5 m then keep their size within 1 %.
+viser's splat node carries one colour per Gaussian (no spherical harmonics: see `baked_colour`) and the six covariance
+entries as float16. A covariance in square metres falls below what float16 can hold (sigma 0.2 mm: +22 %; 0.1 mm:
+vanishes), so everything is handed over in centimetres and the node is scaled back: `centers * S`, `covariances * S^2`,
+`scale = 1 / S` with S = 100. Sigmas from 0.05 mm to 2.5 m then keep their size within 1 %.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 UNITS_PER_METRE = 100.0
 SH_DEGREE_0 = 0.28209479177387814
 FLOAT16_MAX = 65504.0
+WITHIN = np.pi / 3
 
 
 class SplatArrays(NamedTuple):
@@ -44,7 +45,7 @@ def base_colour(gaussians: Gaussians) -> np.ndarray:
 
 
 def seen_colour(gaussians: Gaussians, viewpoint: np.ndarray) -> np.ndarray:
-    """The sRGB colour [N, 3] that each Gaussian shows to an eye at `viewpoint` [3] (metres), all SH degrees taken."""
+    """The sRGB colour [N, 3] that each Gaussian shows to an eye at `viewpoint` [3] or [N, 3] (metres), all degrees."""
     import torch
 
     from realhead.splatting.harmonics import sh_basis
@@ -55,17 +56,37 @@ def seen_colour(gaussians: Gaussians, viewpoint: np.ndarray) -> np.ndarray:
     return (torch.einsum("nk,nkc->nc", sh_basis(directions, degree), sh) + 0.5).clamp(0.0, 1.0).numpy()
 
 
+def baked_colour(gaussians: Gaussians, rotation: np.ndarray | None = None) -> np.ndarray:
+    """One sRGB colour per Gaussian [N, 3] that looks right from where one would look at it.
+
+    Degree 0 alone is a mean over all directions, also those from inside the head, and comes out pale. Here the eye
+    stands a metre in front of the face; for Gaussians more than 60 degrees round the head it walks round, just far
+    enough to have them within 60 degrees.
+
+    Args:
+        gaussians: N Gaussians of a head that looks to +z.
+        rotation: [3, 3] world from head, if it looks elsewhere.
+    """
+    means = numpy(gaussians.means)
+    middle, turn = np.median(means, axis=0), np.eye(3) if rotation is None else np.asarray(rotation)
+    away = (means - middle) @ turn
+    azimuth = np.arctan2(away[:, 0], away[:, 2])
+    azimuth = np.sign(azimuth) * np.maximum(np.abs(azimuth) - WITHIN, 0.0)
+    eyes = middle + np.stack([np.sin(azimuth), np.zeros_like(azimuth), np.cos(azimuth)], 1) @ turn.T
+    return seen_colour(gaussians, eyes)
+
+
 def splat_arrays(gaussians: Gaussians, rgbs: np.ndarray | None = None, keep: np.ndarray | None = None) -> SplatArrays:
     """Arrays for viser, in centimetres.
 
     Args:
         gaussians: N Gaussians in metres.
-        rgbs: [N, 3] colours in [0, 1]; the degree-0 colour without it.
+        rgbs: [N, 3] colours in [0, 1]; `baked_colour` without it.
         keep: bool [N] or integer indices of the Gaussians to show; all without it.
     """
     centers = numpy(gaussians.means) * UNITS_PER_METRE
     covariances = numpy(gaussians.covars) * UNITS_PER_METRE**2
-    rgbs = base_colour(gaussians) if rgbs is None else np.clip(np.asarray(rgbs, dtype=np.float32), 0.0, 1.0)
+    rgbs = baked_colour(gaussians) if rgbs is None else np.clip(np.asarray(rgbs, dtype=np.float32), 0.0, 1.0)
     opacities = np.clip(numpy(gaussians.opacities), 0.0, 1.0)[:, None]
     arrays = (centers, np.clip(covariances, -FLOAT16_MAX, FLOAT16_MAX), rgbs, opacities)
     finite = np.isfinite(centers).all(1) & np.isfinite(covariances).all((1, 2)) & np.isfinite(opacities[:, 0])

@@ -61,7 +61,7 @@ def _split_torn(label: np.ndarray, gaussians: Gaussians) -> np.ndarray:
 
 
 def merge(gaussians: Gaussians, assigned: np.ndarray) -> Gaussians:
-    """One Gaussian per group (see `groups`), degree-0 colour only."""
+    """One Gaussian per group (see `groups`)."""
     import torch
 
     from realhead.splatting.gaussians import Gaussians
@@ -70,7 +70,7 @@ def merge(gaussians: Gaussians, assigned: np.ndarray) -> Gaussians:
     if count == members.sum():  # nothing to merge: the groups are in the Gaussians' order
         index = torch.from_numpy(np.flatnonzero(members))
         chosen = (tensor.detach().cpu()[index] for tensor in (gaussians.means, gaussians.covars, gaussians.opacities))
-        return Gaussians(*chosen, gaussians.sh.detach().cpu()[index, :1])
+        return Gaussians(*chosen, gaussians.sh.detach().cpu()[index])
     group, weight = assigned[members], _weights(gaussians)[members]
     total = np.bincount(group, weight, count)
 
@@ -86,7 +86,7 @@ def merge(gaussians: Gaussians, assigned: np.ndarray) -> Gaussians:
     spread = mean(covars + away[:, :, None] * away[:, None, :])
     opacity = mean(numpy(gaussians.opacities)[members])
     covered = _widened(spread, total / np.maximum(opacity, 1e-6))
-    tensors = (centre, covered, opacity, mean(numpy(gaussians.sh[:, :1])[members]))
+    tensors = (centre, covered, opacity, mean(numpy(gaussians.sh)[members]))
     return Gaussians(*(torch.from_numpy(array.astype(np.float32)) for array in tensors))
 
 

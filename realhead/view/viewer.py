@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import webbrowser
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,11 +19,12 @@ from realhead.view.attributes import Surface, colour_by, posed_vertices, scales
 from realhead.view.controls import edited_frame
 from realhead.view.panels import CameraPanel, ExpressionPanel, InspectPanel, LookPanel
 from realhead.view.picking import describe, ellipsoid, pick
-from realhead.view.server import start_server, stop_server
+from realhead.view.server import kernel_server, start_server, stop_server
 from realhead.view.splats import add_splats, numpy, update_splats
 
 if TYPE_CHECKING:
     import viser
+    from torch import Tensor
 
     from realhead.avatar import Avatar
     from realhead.capture import Capture, Frame
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 SPLATS, MESH, CHOSEN = "/gaussians", "/mesh", "/chosen"
 MESH_COLOUR, CHOSEN_COLOUR = (120, 160, 200), (213, 94, 0)
+
+_living: list[Viewer] = []  # none, or the viewer on this kernel's server
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +53,20 @@ def view(avatar: Avatar, capture: Capture | None = None, port: int = 0, open_bro
     return viewer
 
 
+def live(avatar: Avatar, capture: Capture | None = None, height: int = 640) -> Viewer:
+    """The viewer inside a notebook; as the value of a cell it draws itself. One server per kernel is kept.
+
+    Args:
+        avatar: whose Gaussians to show.
+        capture: adds its cameras and frames.
+        height: of the frame in pixels.
+    """
+    while _living:
+        _living.pop().retire()  # its panels are emptied by kernel_server; its worker would wait for ever
+    _living.append(Viewer(avatar, capture, kernel_server(), height=height))
+    return _living[0]
+
+
 class Viewer:
     """One avatar on one server. `refresh()` asks for new Gaussians; `frame` and `gaussians` are what is shown now."""
 
@@ -63,7 +81,7 @@ class Viewer:
         self.error: str | None = None
         self._changed, self._settled, self._stopped = threading.Event(), threading.Event(), threading.Event()
         self._scene_lock = threading.RLock()
-        self._mesh_style = "off"
+        self._mesh_style, self._mouth_used = "off", False
         self._start_camera()
         self._build_panels()
         self.splats = add_splats(server.scene, SPLATS, self.gaussians)
@@ -163,10 +181,14 @@ class Viewer:
 
     def _update(self) -> None:
         base = self._frames[self.expression.timestep] if self._frames else self.avatar.neutral
+        base = replace(base, shape=self.avatar.neutral.shape)
         frame = edited_frame(self.avatar.head, base, self.expression.actions, self.expression.angles)
+        mouth_wanted = self.expression.mouth_map and not (self.expression.actions or self.expression.angles)
         with self._scene_lock:
-            if not _same(frame, self.frame):
-                self.gaussians, self.surface, self.frame = self._gaussians_of(frame), self._surface_of(frame), frame
+            if not _same(frame, self.frame) or mouth_wanted != self._mouth_used:
+                gaussians = self._gaussians_of(frame, self._mouth_of(frame) if mouth_wanted else None)
+                self.gaussians, self.surface, self.frame = gaussians, self._surface_of(frame), frame
+                self._mouth_used = mouth_wanted
             self.viewpoint = self._viewpoint()
             colouring = colour_by(self.look.colouring, self.gaussians, self.surface, self.viewpoint)
             largest = scales(self.gaussians)[:, 2] * 1000
@@ -177,11 +199,17 @@ class Viewer:
             self._draw_mesh()
             self._draw_chosen()
 
-    def _gaussians_of(self, frame: Frame) -> Gaussians:
+    def _gaussians_of(self, frame: Frame, mouth: Tensor | None = None) -> Gaussians:
         import torch
 
         with torch.no_grad():
-            return self.avatar.gaussians(frame)
+            return self.avatar.gaussians(frame, mouth)
+
+    def _mouth_of(self, frame: Frame) -> Tensor:
+        """The mouth map of the capture's frontal picture at this timestep."""
+        from realhead.condition.store import driving_view
+
+        return self.avatar.mouth_map(driving_view(self.capture, frame.timestep))
 
     def _surface_of(self, frame: Frame) -> Surface | None:
         surface = Surface.of(self.avatar, frame)
