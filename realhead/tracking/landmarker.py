@@ -122,10 +122,10 @@ class Landmarker:
         for region in regions:
             face = self._read(image, region)
             if face.presence >= SMALLEST_SCORE:
-                again = self._read(image, region_of(face.points))
-                face = again if again.presence >= SMALLEST_SCORE else face
-                if not any(_same(face, other) for other in faces):
-                    faces.append(face)
+                # A face is found again in the crop around its own points; a fold of cloth is not.
+                face = self._read(image, region_of(face.points))
+            if face.presence >= SMALLEST_SCORE and not any(_same(face, other) for other in faces):
+                faces.append(face)
         return sorted((replace(face, detections=len(faces)) for face in faces), key=lambda face: -face.size)
 
     def detect_one(self, image: np.ndarray, name: str = "the picture") -> Face:
