@@ -196,9 +196,10 @@ class Atlas:
         for wing, corner, side in ((lm[35], lm[54], 1), (lm[31], lm[48], -1)):
             line = np.stack([
                 wing + [side * 0.008, 0.006, -0.006], (wing + corner) / 2 + [side * 0.012, 0.002, -0.002],
-                corner + [side * 0.010, 0.002, -0.004], corner + [side * 0.009, -0.009, -0.006],
+                corner + [side * 0.010, 0.004, -0.004],
             ])  # fmt: skip
-            total = total + _line(self.positions + 0.001 * coarse[:, None], line, 0.0017)
+            fade = np.clip((self.positions[:, 1] - corner[1]) / 0.014, 0, 1)  # shallower towards the mouth
+            total = total + fade * _line(self.positions + 0.001 * coarse[:, None], line, 0.0019)
         return total
 
     def frown_lines(self, coarse, fine):

@@ -247,7 +247,7 @@ def _beard(atlas, traits, neutral, normals, rng, amount) -> Hair:
     outwards[over] = np.stack([np.sign(x[over]) * (0.3 + np.abs(x[over]) * 30), np.full(over.sum(), -0.9),
                                np.zeros(over.sum())], 1)  # fmt: skip
     length = traits.beard_length * np.where(over, 0.55, 1.0)[:, None, None]
-    width = 0.00045 if short else 0.0006
+    width = 0.00034 if short else 0.0006
     return _lying(rng, roots, outwards, length, traits.beard_color, traits.grey, width / np.sqrt(amount),
                   0.9 if short else 0.5, 0.25)  # fmt: skip
 

@@ -1,14 +1,15 @@
 """The repertoire of faces: named mixtures of ARKit actions, the six sequences as scripts, and speech.
 
-Names without a side mean both sides. Three more names are motion that no tracker sees: tongueUp, tongueSide (positive to
-the person's left) and lipSuck (lips drawn in over the teeth).
+Names without a side mean both sides. Five more names are motion that no tracker sees: tongueUp, tongueSide (positive to
+the person's left), lipSuck (lips drawn in over the teeth), lipFlare (lips turned out, away from the teeth) and lipSkew
+(upper and lower lip shifted against each other, one side of the mouth higher).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-HIDDEN = ("tongueUp", "tongueSide", "lipSuck")
+HIDDEN = ("tongueUp", "tongueSide", "lipSuck", "lipFlare", "lipSkew")
 """Motion of the tongue and lips that is in the pictures but not in the tracked parameters."""
 
 FACES: dict[str, dict[str, float]] = {
@@ -35,9 +36,9 @@ FACES: dict[str, dict[str, float]] = {
     "roll_in": {"mouthRollLower": 0.9, "mouthRollUpper": 0.9, "lipSuck": 1.0},
     "lips_left": {"mouthLeft": 0.9, "mouthPucker": 0.3},
     "lips_right": {"mouthRight": 0.9, "mouthPucker": 0.3},
-    "frown": {"mouthFrown": 0.9, "mouthShrugLower": 0.6, "browDown": 0.3},
+    "frown": {"mouthFrown": 0.9, "mouthShrugLower": 0.6, "browDown": 0.3, "lipFlare": 0.5},
     "shrug": {"mouthShrugLower": 0.9, "mouthShrugUpper": 0.6, "browInnerUp": 0.5},
-    "bare_teeth": {"mouthUpperUp": 0.9, "mouthLowerDown": 0.9, "mouthStretch": 0.5},
+    "bare_teeth": {"mouthUpperUp": 0.9, "mouthLowerDown": 0.9, "mouthStretch": 0.5, "lipFlare": 0.6},
     "puff": {"cheekPuff": 0.95, "mouthPress": 0.3},
     "jaw_half": {"jawOpen": 0.5},
     "jaw_wide": {"jawOpen": 1.0, "browInnerUp": 0.3},
@@ -66,7 +67,7 @@ VISEMES: dict[str, dict[str, float]] = {
     "f": {"mouthRollLower": 0.6, "mouthUpperUp": 0.3, "jawOpen": 0.06, "lipSuck": 0.4},
     "l": {"jawOpen": 0.26, "tongueUp": 0.7},
     "s": {"mouthStretch": 0.25, "mouthLowerDown": 0.35, "mouthUpperUp": 0.25, "jawOpen": 0.04},
-    "S": {"mouthFunnel": 0.4, "mouthPucker": 0.45, "jawOpen": 0.08, "mouthUpperUp": 0.2},
+    "S": {"mouthFunnel": 0.4, "mouthPucker": 0.45, "jawOpen": 0.08, "mouthUpperUp": 0.2, "lipFlare": 0.8},
     "T": {"jawOpen": 0.16, "tongueOut": 0.3, "mouthLowerDown": 0.2},
     "k": {"jawOpen": 0.2},
     "_": {},

@@ -23,7 +23,7 @@ NAMES = {name: i for i, name in enumerate((*ARKIT_NAMES, *HIDDEN))}
 class Habits:
     """How one person differs from others in motion.
 
-    strength [55]: factor on each action (left and right differ); tempo: factor on speed; blinks: per second; gaze: how
+    strength [57]: factor on each action (left and right differ); tempo: factor on speed; blinks: per second; gaze: how
     far the eyes wander; head: how far the head turns; rest: offset of the head at rest (axis-angle, radians) [3].
     """
 
@@ -53,7 +53,7 @@ class Habits:
 
 @dataclass(frozen=True)
 class Clip:
-    """Motion over time: scores [T, 52], hidden [T, 3], root and neck rotations [T, 3] (radians), translation [T, 3]."""
+    """Motion over time: scores [T, 52], hidden [T, 5], root and neck rotations [T, 3] (radians), translation [T, 3]."""
 
     scores: np.ndarray
     hidden: np.ndarray
@@ -96,6 +96,7 @@ def perform(sequence: str, habits: Habits, seed: int, frames: int | None = None)
             break
     values = np.concatenate(tracks)[:frames]
     values = values * habits.strength
+    _add_lip_play(values, rng)
     num = len(values)
     start = np.clip(np.arange(num) / (0.4 * FPS), 0, 1)  # nothing moves before the neutral frame is over
     _add_blinks(values, rng, habits)
@@ -115,13 +116,13 @@ def _script(sequence: str, rng: np.random.Generator) -> list[str]:
 
 
 def _act(faces: list[str], rng: np.random.Generator, habits: Habits) -> np.ndarray:
-    """Goes from face to face, partly through rest: [T, 55]."""
+    """Goes from face to face, partly through rest: [T, 57]."""
     keys, times = [np.zeros(len(NAMES))], [0.0]
     clock = 0.35
     for name in faces:
         keys.append(keys[-1] * 0.0 if rng.random() < 0.5 else keys[-1])
         times.append(clock)
-        face = expand(FACES[name], NAMES) * np.exp(rng.normal(0, 0.08, len(NAMES))) * rng.uniform(0.75, 1.1)
+        face = expand(FACES[name], NAMES) * np.exp(rng.normal(0, 0.08, len(NAMES))) * rng.uniform(0.82, 1.12)
         clock += rng.uniform(0.28, 0.5) / habits.tempo
         keys.append(face)
         times.append(clock)
@@ -141,7 +142,7 @@ def _act(faces: list[str], rng: np.random.Generator, habits: Habits) -> np.ndarr
 
 
 def _speak(rng: np.random.Generator, habits: Habits) -> np.ndarray:
-    """Speaks the sentence: shapes follow each other quickly and run into each other, [T, 55]."""
+    """Speaks the sentence: shapes follow each other quickly and run into each other, [T, 57]."""
     rows = [np.zeros((9, len(NAMES)))]
     mood = expand({"mouthSmile": rng.uniform(0, 0.2), "browInnerUp": rng.uniform(0, 0.3)}, NAMES)
     text = SPEECH if rng.random() < 0.7 else "".join(rng.permutation(list(SPEECH)))
@@ -163,6 +164,15 @@ def _wander(rng: np.random.Generator, num: int, channels: int) -> np.ndarray:
         phase = rng.uniform(0, 2 * np.pi, channels)
         out += np.sin(2 * np.pi * frequency * rng.uniform(0.8, 1.25, channels) * t + phase) * rng.uniform(0.3, 1, channels)
     return out - out[0] * np.exp(-t / 2)
+
+
+def _add_lip_play(values: np.ndarray, rng: np.random.Generator) -> None:
+    """Lips flare and skew a little with whatever the mouth does, differently each time."""
+    mouth = [i for n, i in NAMES.items() if n.startswith(("mouth", "jaw"))]
+    effort = np.clip(np.abs(values[:, mouth]).sum(1, keepdims=True), 0, 1.2)
+    play = rng.normal(0, 1, (len(values) + 60, 2))
+    play = gaussian_filter1d(play, 5.0, axis=0)[30 : 30 + len(values)] / 0.238  # unit spread after this filter
+    values[:, [NAMES["lipFlare"], NAMES["lipSkew"]]] += 0.45 * effort * play
 
 
 def _add_blinks(values: np.ndarray, rng: np.random.Generator, habits: Habits) -> None:

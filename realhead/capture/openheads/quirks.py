@@ -14,6 +14,10 @@ from realhead.capture.openheads.expressions import HIDDEN
 from realhead.capture.openheads.noise import noise
 
 
+TONGUE_LIFT = 0.0095
+"""Metres by which the tip rises when the tongue comes out, so that it passes over the lower lip, not through it."""
+
+
 @dataclass(frozen=True)
 class Quirks:
     """Offsets in metres over the head's vertices.
@@ -22,7 +26,7 @@ class Quirks:
         asymmetry: Offset at rest [V, 3].
         correctives: Offset per unit of each expression coefficient [V, 3, E].
         jaw: Offset per radian of jaw opening [V, 3].
-        hidden: Offset at full tongueUp, tongueSide, lipSuck [3, V, 3].
+        hidden: Offset at full tongueUp, tongueSide, lipSuck, lipFlare, lipSkew [5, V, 3].
     """
 
     asymmetry: np.ndarray
@@ -36,7 +40,7 @@ class Quirks:
         Args:
             expression: Coefficients [E].
             jaw_pitch: Opening of the jaw in radians.
-            hidden: Scores of the hidden motion [3].
+            hidden: Scores of the hidden motion [5].
         """
         return self.correctives @ expression + self.jaw * jaw_pitch + np.tensordot(hidden, self.hidden, 1)
 
@@ -54,9 +58,12 @@ def make_quirks(atlas: Atlas, seed: int) -> Quirks:
     ways = np.stack([_vector_noise(template, 0.035, number + 3 * e + 10) for e in range(directions.shape[2])], -1)
     # A lid's path is fixed by the eyeball: blinks stay as they are.
     free = np.array(["eyeBlink" not in n and n != "tongueOut" for n in atlas.head.expression_names], np.float32)
-    correctives = 0.30 * size * ways * free * (1 - near_eyes[:, None, None])
     lips = atlas.vertex_field("lips", 4)
-    jaw = 0.008 * _vector_noise(template, 0.03, number + 500) * lips[:, None]
+    fine = np.stack([_vector_noise(template, 0.014, number + 3 * e + 200) for e in range(directions.shape[2])], -1)
+    ways = 0.40 * ways + 0.35 * fine * lips[:, None, None]
+    correctives = size * ways * free * (1 - near_eyes[:, None, None])
+    correctives[:, 1, atlas.head.expression_names.index("tongueOut")] += TONGUE_LIFT * _tongue_share(atlas) ** 2
+    jaw = 0.010 * _vector_noise(template, 0.018, number + 500) * lips[:, None]
     return Quirks(asymmetry.astype(np.float32), correctives.astype(np.float32), jaw.astype(np.float32),
                   _hidden(atlas).astype(np.float32))  # fmt: skip
 
@@ -65,17 +72,27 @@ def _vector_noise(points: np.ndarray, size: float, seed: int) -> np.ndarray:
     return np.stack([noise(points, size, seed + k, 2) for k in range(3)], -1)
 
 
+def _tongue_share(atlas: Atlas) -> np.ndarray:
+    """0 at the back of the tongue (and elsewhere), 1 at its tip [V]."""
+    tongue, z = atlas.regions["tongue"], atlas.template[:, 2]
+    return np.clip((z - (z[tongue].max() - 0.045)) / 0.045, 0, 1) * tongue
+
+
 def _hidden(atlas: Atlas) -> np.ndarray:
     template = atlas.template
     out = np.zeros((len(HIDDEN), *template.shape))
-    tongue = atlas.regions["tongue"]
-    z = template[:, 2]
-    s = np.clip((z - (z[tongue].max() - 0.045)) / 0.045, 0, 1) * tongue
+    s = _tongue_share(atlas)
     out[0, :, 1], out[0, :, 2] = 0.017 * s**2, -0.007 * s**2
-    out[1, :, 0] = 0.013 * s**2
+    out[1, :, 0] = 0.009 * s**2
     lips = atlas.vertex_field("lips", 1)
     middle = atlas.landmarks[60:68].mean(0)
     away = template[:, 1] - middle[1]
     out[2, :, 2] = -0.0040 * lips
     out[2, :, 1] = -0.35 * away * lips
+    inner = lips * np.clip(1 - (np.abs(template[:, 0]) / 0.024) ** 2, 0, 1)
+    upper = np.clip(away / 0.004, -1, 1)
+    out[3, :, 2] = inner * np.where(upper > 0, 0.0020, 0.0038)
+    out[3, :, 1] = inner * np.where(upper > 0, 0.0012, -0.0018)
+    out[4, :, 0] = 0.0026 * inner * upper
+    out[4, :, 1] = 0.0016 * lips * (template[:, 0] / 0.02) * np.where(upper > 0, 1.0, 0.4)
     return out
