@@ -30,6 +30,7 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict) -
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
     save_file(contiguous, temporary, {k: json.dumps(v) for k, v in metadata.items()})
+    temporary.chmod(0o644)  # safetensors makes files for their owner's eyes only
     os.replace(temporary, path)
 
 
