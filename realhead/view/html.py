@@ -42,7 +42,7 @@ def write_html(
     *,
     labels: Sequence[str] | None = None,
     max_gaussians: int = 16_000,
-    frames_per_second: float = 12.0,
+    frames_per_second: float = 10.0,
     title: str = "realhead avatar",
 ) -> int:
     """Write the avatar in all frames into one self-contained page with play button and scrubber.
@@ -75,7 +75,7 @@ def write_html(
     return size
 
 
-def expression_tour(avatar: Avatar, steps: int = 4) -> tuple[list[Frame], list[str]]:
+def expression_tour(avatar: Avatar, steps: int = 3) -> tuple[list[Frame], list[str]]:
     """Neutral, then each expression in and out in `2 * steps` frames, then a turn of the head: frames and captions."""
     stops: list[tuple[str, dict, dict]] = [("Jaw open", {}, {"Jaw open": 18.0})]
     wanted = ("Smile", "Pucker", "Brows up", "Blink", "Frown", "Nose wrinkle")
