@@ -10,7 +10,7 @@ import torch
 
 from realhead.errors import TrackingError
 from realhead.tracking.crop import Crop
-from realhead.tracking.landmark_head import ROOT, State
+from realhead.tracking.landmark_head import NECK, ROOT, State
 from realhead.tracking.matting import Matting, foreground, on_white
 
 if TYPE_CHECKING:
@@ -36,18 +36,46 @@ def writer_for(
         raise TrackingError(f"{out} cannot be written ({error.strerror}): choose another folder with --out.") from error
 
 
-def rest_root(head: Head, shape: np.ndarray) -> np.ndarray:
-    """The root joint of a person at rest, metres, [3]."""
+def rest_joints(head: Head, shape: np.ndarray) -> np.ndarray:
+    """The joints of a person at rest, metres, [5, 3]."""
     joints = head.joints(torch.from_numpy(shape)[None].float(), torch.zeros(1, head.num_expression))
-    return joints[0, ROOT].double().numpy()
+    return joints[0].double().numpy()
 
 
-def frame_of(timestep: int, shape: np.ndarray, state: State) -> Frame:
-    """A fitted state as a frame of a capture."""
+def turned_by_neck(state: State, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lets the neck make the head's turn, so that the shoulders stay upright as they do in pictures.
+
+    The fit turns everything about the root joint; the same turn of the head about the neck joint, with another
+    translation, moves the face in exactly the same way.
+
+    Args:
+        state: A fitted state.
+        joints: The person's joints at rest, [5, 3].
+
+    Returns:
+        Pose [5, 3] (axis-angle) and translation [3].
+    """
+    pose = state.pose()
+    pose[NECK], pose[ROOT] = pose[ROOT], 0
+    lever = joints[ROOT] - joints[NECK]
+    return pose, state.translation + lever - state.rotation @ lever
+
+
+def frame_of(timestep: int, shape: np.ndarray, state: State, joints: np.ndarray, shift: np.ndarray) -> Frame:
+    """A fitted state as a frame of a capture.
+
+    Args:
+        timestep: Number of the frame.
+        shape: Identity coefficients.
+        state: The fitted state.
+        joints: The person's joints at rest, [5, 3].
+        shift: Where the world's origin lies in the axes of the fit, metres, [3].
+    """
     from realhead.capture.capture import Frame
 
-    as_tensor = [torch.from_numpy(np.ascontiguousarray(a)).float() for a in (state.expression, state.pose())]
-    return Frame(timestep, torch.from_numpy(shape).float(), *as_tensor, torch.from_numpy(state.translation).float())
+    pose, translation = turned_by_neck(state, joints)
+    arrays = (shape, state.expression, pose, translation - shift)
+    return Frame(timestep, *(torch.from_numpy(np.ascontiguousarray(a)).float() for a in arrays))
 
 
 def camera_at(K: np.ndarray, centre: np.ndarray, size: int, name: str) -> Camera:

@@ -7,7 +7,7 @@ fitted with those, and the parameters are smoothed over time. Second pass: crop,
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,19 @@ import numpy as np
 from tqdm import tqdm
 
 from realhead.errors import TrackingError
-from realhead.tracking.assemble import ENGINE, NOTE, camera_at, cut_out, frame_of, rest_root, writer_for
+from realhead.tracking.assemble import (
+    ENGINE,
+    NOTE,
+    camera_at,
+    cut_out,
+    frame_of,
+    rest_joints,
+    turned_by_neck,
+    writer_for,
+)
 from realhead.tracking.crop import crop_of, steady_crop
 from realhead.tracking.fit import Fitter, Observation, report
-from realhead.tracking.landmark_head import LandmarkHead, State
+from realhead.tracking.landmark_head import ROOT, LandmarkHead, State
 from realhead.tracking.landmarker import Face, Landmarker
 from realhead.tracking.observe import check_face, observation_of
 from realhead.tracking.smoothing import smooth
@@ -165,10 +174,10 @@ def spread_frames(observations: dict[int, Observation], count: int) -> list[int]
 def _write(path, out, head, options, seen: Seen, shape, focal, states: dict[int, State], source: dict) -> None:
     """Second pass: pictures and masks."""
     width, height = seen.size
-    rest = rest_root(head, shape)
+    joints = rest_joints(head, shape)
     middle = (width / 2, height / 2)
-    crop = steady_crop([crop_of(s.rotation, s.translation, rest, focal, middle) for s in states.values()])
-    shift = np.mean([s.translation for s in states.values()], axis=0)
+    crop = steady_crop([crop_of(s.rotation, s.translation, joints[ROOT], focal, middle) for s in states.values()])
+    shift = np.mean([turned_by_neck(s, joints)[1] for s in states.values()], axis=0)
     camera = camera_at(crop.intrinsics(focal, width, height, options.size), -shift, options.size, "00")
     writer = writer_for(out, head, [camera], options.person or path.stem, path.stem, "wild", source)
     frames = read_clip(path, options.fps, options.longest)
@@ -177,6 +186,5 @@ def _write(path, out, head, options, seen: Seen, shape, focal, states: dict[int,
             continue
         state = states[frame.index]
         image, mask = cut_out(frame.image, crop, options.size, options.matting or "fast", None, options)
-        placed = replace(state, translation=state.translation - shift)
-        writer.add(frame_of(frame.index, shape, placed), camera, image, mask)
+        writer.add(frame_of(frame.index, shape, state, joints, shift), camera, image, mask)
     writer.close()

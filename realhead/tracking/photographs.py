@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from realhead.tracking.assemble import ENGINE, NOTE, camera_at, cut_out, frame_of, rest_root, writer_for
+from realhead.tracking.assemble import (
+    ENGINE,
+    NOTE,
+    camera_at,
+    cut_out,
+    frame_of,
+    rest_joints,
+    turned_by_neck,
+    writer_for,
+)
 from realhead.tracking.crop import crop_of
 from realhead.tracking.fit import Fitter, report
-from realhead.tracking.landmark_head import LandmarkHead
+from realhead.tracking.landmark_head import ROOT, LandmarkHead
 from realhead.tracking.landmarker import Landmarker
 from realhead.tracking.observe import check_face, check_fit, observation_of
 from realhead.tracking.pictures import Picture
@@ -50,14 +56,15 @@ def track_photographs(pictures: list[Picture], out: Path, head: Head, options: T
     for warning in warnings:
         log.warning(warning)
 
-    rest = rest_root(head, fit.shape)
+    joints = rest_joints(head, fit.shape)
     results = []
     for number, (picture, state, focal) in enumerate(zip(pictures, fit.states, fit.focals)):
         height, width = picture.image.shape[:2]
-        crop = crop_of(state.rotation, state.translation, rest, focal, (width / 2, height / 2))
+        crop = crop_of(state.rotation, state.translation, joints[ROOT], focal, (width / 2, height / 2))
         K = crop.intrinsics(focal, width, height, options.size)
-        camera = camera_at(K, -state.translation, options.size, f"{number:02d}")
-        frame = frame_of(number, fit.shape, replace(state, translation=np.zeros(3)))
+        shift = turned_by_neck(state, joints)[1]
+        camera = camera_at(K, -shift, options.size, f"{number:02d}")
+        frame = frame_of(number, fit.shape, state, joints, shift)
         image, mask = cut_out(picture.image, crop, options.size, options.matting or "fine", picture.alpha, options)
         results.append((frame, camera, image, mask))
     source = {

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from realhead.errors import TrackingError
-from realhead.tracking.assemble import camera_at, frame_of
+from realhead.tracking.assemble import camera_at, frame_of, rest_joints
 from realhead.tracking.clip import LARGEST_REST, without_rest
 from realhead.tracking.fit import FitOptions, Fitter, Observation
 from realhead.tracking.landmark_head import LandmarkHead, State, rotation_matrix, rotation_vector
@@ -113,6 +113,7 @@ class StreamTracker:
         self._seen: list[tuple[Face, tuple[np.ndarray, np.ndarray]]] = []
         self._rest = np.zeros(52, np.float32)
         self._shape = np.zeros(self._reduced.num_shape)
+        self._joints = rest_joints(self.head, self._shape)
         self._focal: float | None = self._focal_given
         self.calibrated = False
         self._forget()
@@ -146,7 +147,7 @@ class StreamTracker:
             self._collect(self._face, measured, size)
         observation = observation_of(self.head, without_rest(self._face.scores, self._rest), measured, size)
         state, errors = self._fit(observation)
-        frame = frame_of(self._timestep - 1, self._shape, state)
+        frame = frame_of(self._timestep - 1, self._shape, state, self._joints, np.zeros(3))
         K = np.array([[self._focal_now(size), 0, size[0] / 2], [0, self._focal_now(size), size[1] / 2], [0, 0, 1]])
         camera = replace(camera_at(K.astype(np.float32), np.zeros(3), 1, "00"), width=size[0], height=size[1])
         status: Status = "tracking" if self.calibrated else "calibrating"
@@ -184,6 +185,7 @@ class StreamTracker:
         ]
         fit = self._fitter.fit(observations)
         self._shape, self._focal, self.calibrated = fit.shape, float(fit.focals[0]), True
+        self._joints = rest_joints(self.head, self._shape)
         self._state, self._seen = None, []
 
     def _focal_now(self, size: tuple[int, int]) -> float:
