@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import types
+from functools import partial
 
 import pytest
 from evaluation_data import make_people
@@ -150,7 +151,8 @@ def test_ctrl_c_in_training_is_told_and_the_same_command_goes_on(tmp_path):
     command = [sys.executable, "-m", "realhead", "train", tmp_path / "data", "--preset", "tiny", "--iterations", "12"]
     command += ["--out", tmp_path / "run"]
     log = tmp_path / "run" / "log.jsonl"
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+    heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # a background job would ignore Ctrl-C
+    with subprocess.Popen(command, stderr=-1, stdout=-1, text=True, preexec_fn=heard) as running:
         while running.poll() is None and not (log.exists() and log.read_text()):
             time.sleep(0.05)
         running.send_signal(signal.SIGINT)

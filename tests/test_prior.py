@@ -85,7 +85,7 @@ def test_decoder_emits_59_channels_on_covered_texels(shaken):
 def test_untrained_prior_renders_the_template_head_in_grey(prior, head):
     primitives = prior(**{k: v[:1] for k, v in inputs(prior).items()})
     assert primitives.offset.abs().max() == 0
-    camera = Camera.orbit(0.0, size=96)
+    camera = Camera.orbit(0.0, fov=0.6, size=96)
     image, alpha = render(pose_primitives(head, prior.uv_map, primitives, frame(head)), camera)
     xy, _ = camera.project(head(**frame(head).parameters())[0][head.regions["face"]])
     column, row = xy.long().clamp(0, 95).unbind(-1)
