@@ -152,7 +152,7 @@ def test_ctrl_c_in_training_is_told_and_the_same_command_goes_on(tmp_path):
     command += ["--out", tmp_path / "run"]
     log = tmp_path / "run" / "log.jsonl"
     heard = partial(signal.signal, signal.SIGINT, signal.default_int_handler)  # a background job would ignore Ctrl-C
-    with subprocess.Popen(command, stderr=-1, stdout=-1, text=True, preexec_fn=heard) as running:
+    with subprocess.Popen(command, stderr=-1, stdout=-1, text=True, preexec_fn=heard) as running:  # noqa: PLW1509
         while running.poll() is None and not (log.exists() and log.read_text()):
             time.sleep(0.05)
         running.send_signal(signal.SIGINT)
