@@ -34,7 +34,9 @@ def frame_at(head, timestep, generator):
     def draw(*shape):
         return torch.randn(*shape, generator=generator) * (0.1 + timestep)
 
-    return Frame(timestep, draw(head.num_shape), draw(head.num_expression), draw(5, 3), draw(3), torch.tensor([0.1, 0.7]))
+    return Frame(
+        timestep, draw(head.num_shape), draw(head.num_expression), draw(5, 3), draw(3), torch.tensor([0.1, 0.7])
+    )
 
 
 @pytest.fixture(scope="module")
