@@ -84,7 +84,8 @@ def main() -> None:
     cards = [clean(json.loads((run / "card.json").read_text())) for run in options.runs]
     weights, metadata = load_tensors(options.runs[-1] / "prior.safetensors")
     path = options.out / f"{options.name}.safetensors"
-    save_tensors(path, weights, metadata | {"card": cards[-1] | {"legs": cards}})
+    if not path.exists() or weights_hash(load_tensors(path)[0]) != weights_hash(weights):  # each version stays for ever
+        save_tensors(path, weights, metadata | {"card": cards[-1] | {"legs": cards}})
     evaluation = json.loads(options.evaluation.read_text()) if options.evaluation else None
     text = TEMPLATE.format(
         name=options.name,
