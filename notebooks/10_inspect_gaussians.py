@@ -123,10 +123,12 @@ pd.DataFrame({"Gaussian": makers.tolist(), "texel": uv_map.index[makers].tolist(
 # %% tags=["interactive"]
 import os
 
-if os.environ.get("REALHEAD_FAST") != "1":
-    from realhead.view.viewer import live
+from IPython.display import display
 
-    live(avatar)
+from realhead.view.viewer import live
+
+if os.environ.get("REALHEAD_FAST") != "1":
+    display(live(avatar))
 
 # %% [markdown]
 # ## 10.7 Elsewhere
