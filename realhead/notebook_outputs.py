@@ -109,8 +109,8 @@ def _output(output: NotebookNode) -> NotebookNode | None:
         return output
     if output.output_type == "error":
         return output
-    if any("widget" in kind for kind in output.data):
-        return None  # a live control: nothing to see without a kernel
+    if any("widget" in kind for kind in output.data) and "image/png" not in output.data:
+        return None  # a live control without a still picture: nothing to see without a kernel
     data = {kind: value for kind, value in output.data.items() if kind in KEPT_KINDS}
     if "text/html" in data:
         data["text/html"] = STYLE_HTML.sub("", _joined(data["text/html"]))
