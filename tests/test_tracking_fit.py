@@ -7,6 +7,7 @@ import torch
 from realhead.head import load_head
 from realhead.tracking.fit import FitOptions, Fitter, Observation, project, projection_derivative, report
 from realhead.tracking.landmark_head import JAW_INDEX, LandmarkHead, State, rotation_matrix, rotation_vector
+from realhead.tracking.resting import MOST, resting_scores, without_rest
 from realhead.tracking.smoothing import smooth
 from realhead.tracking.stream import damped
 
@@ -149,3 +150,26 @@ def test_damping_lets_large_changes_through_at_once(reduced):
     assert damped(rest, blink).expression.min() > 0.99
     tiny = replace(rest, translation=rest.translation + 1e-4)
     assert np.abs(damped(rest, tiny).translation - rest.translation).max() < 3e-5
+
+
+def test_rest_is_taken_from_brows_fully_and_from_the_mouth_a_little():
+    from realhead.head.actions import ARKIT_NAMES
+
+    scores = np.full((10, 52), 0.5, np.float32)
+    scores[0] = 1
+    rest = resting_scores(scores)
+    brow, smile = ARKIT_NAMES.index("browInnerUp"), ARKIT_NAMES.index("mouthSmileLeft")
+    assert rest[brow] == pytest.approx(0.5) and rest[smile] == pytest.approx(0.2) and (rest <= MOST).all()
+    calm = without_rest(scores, rest)
+    assert calm[1, brow] == 0 and calm[0, brow] == pytest.approx(1) and 0.3 < calm[1, smile] < 0.5
+
+
+def test_neck_turns_the_face_as_the_root_would(head, reduced):
+    from realhead.tracking.assemble import frame_of, rest_joints
+
+    shape, state = np.zeros(reduced.num_shape), _state(reduced, 2)
+    joints = rest_joints(head, shape)
+    frame = frame_of(0, shape, state, joints, np.zeros(3))
+    face = head.landmark_positions(head(**frame.parameters()), "mediapipe")[0].numpy()
+    np.testing.assert_allclose(face, reduced.points(shape, state)[: len(face)], atol=1.5e-3)
+    assert frame.pose[0].abs().max() == 0 and frame.pose[1].norm() > 0.1

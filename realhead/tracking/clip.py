@@ -30,6 +30,7 @@ from realhead.tracking.fit import Fitter, Observation, report
 from realhead.tracking.landmark_head import ROOT, LandmarkHead, State
 from realhead.tracking.landmarker import Face, Landmarker
 from realhead.tracking.observe import check_face, observation_of
+from realhead.tracking.resting import resting_scores, without_rest
 from realhead.tracking.smoothing import smooth
 from realhead.tracking.video import ClipFrame, read_clip
 
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CALIBRATION_FRAMES = 14
-REST_QUANTILE = 0.05
-"""A person's resting score of an action: what it falls below in so many of the frames."""
-LARGEST_REST = 0.5
 MOST_WARNINGS = 20
 
 
@@ -142,17 +140,6 @@ def _next_face(landmarker: Landmarker, frame: ClipFrame, previous: Face | None, 
             "seen."
         )
     return found[0] if found else None
-
-
-def resting_scores(scores: np.ndarray) -> np.ndarray:
-    """Scores of the person's own neutral face from a clip's scores [n, 52]: a heavy lid or a thick brow is no
-    expression."""
-    return np.minimum(np.quantile(scores, REST_QUANTILE, axis=0), LARGEST_REST).astype(np.float32)
-
-
-def without_rest(scores: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """Scores stretched so that the resting face has none."""
-    return np.clip((scores - rest) / (1 - rest), 0, 1).astype(np.float32)
 
 
 def spread_frames(observations: dict[int, Observation], count: int) -> list[int]:

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from realhead.errors import TrackingError
 from realhead.tracking.assemble import camera_at, frame_of, rest_joints
-from realhead.tracking.clip import LARGEST_REST, without_rest
 from realhead.tracking.fit import FitOptions, Fitter, Observation
 from realhead.tracking.landmark_head import LandmarkHead, State, rotation_matrix, rotation_vector
 from realhead.tracking.landmarker import Face, Landmarker
 from realhead.tracking.observe import SMALLEST_FACE, observation_of
+from realhead.tracking.resting import resting_scores, without_rest
 from realhead.tracking.smoothing import ALIKE
 
 if TYPE_CHECKING:
@@ -177,8 +177,7 @@ class StreamTracker:
         self._seen.append((face, measured))
         if len(self._seen) < CALIBRATION_FRAMES:
             return
-        scores = np.stack([f.scores for f, _ in self._seen])
-        self._rest = np.minimum(np.median(scores, axis=0), LARGEST_REST).astype(np.float32)
+        self._rest = resting_scores(np.stack([f.scores for f, _ in self._seen]), quantile=0.5)
         observations = [
             observation_of(self.head, without_rest(f.scores, self._rest), m, size, focal=self._focal_given)
             for f, m in self._seen[:: max(1, CALIBRATION_FRAMES // 6)]
