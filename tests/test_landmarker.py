@@ -6,7 +6,7 @@ import pytest
 from realhead.assets import asset
 from realhead.errors import AssetError, TrackingError
 from realhead.head.actions import ARKIT_NAMES
-from realhead.tracking.landmarker import Region, cut, region_of
+from realhead.tracking.region import Region, cut, region_of
 
 try:
     asset("face_landmarker.task", fetch=False)

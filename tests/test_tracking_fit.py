@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from realhead.head import load_head
-from realhead.tracking.fit import FitOptions, Fitter, Observation, project, projection_derivative, report
+from realhead.tracking.fit import Fitter
 from realhead.tracking.landmark_head import JAW_INDEX, LandmarkHead, State, rotation_matrix, rotation_vector
+from realhead.tracking.observation import FitOptions, Observation, project, projection_derivative, report
 from realhead.tracking.resting import MOST, resting_scores, without_rest
 from realhead.tracking.smoothing import smooth
 from realhead.tracking.stream import damped

@@ -26,9 +26,10 @@ from realhead.tracking.assemble import (
     writer_for,
 )
 from realhead.tracking.crop import crop_of, steady_crop
-from realhead.tracking.fit import Fitter, Observation, report
+from realhead.tracking.fit import Fitter
 from realhead.tracking.landmark_head import ROOT, LandmarkHead, State
 from realhead.tracking.landmarker import Face, Landmarker
+from realhead.tracking.observation import Observation, report
 from realhead.tracking.observe import check_face, observation_of
 from realhead.tracking.resting import resting_scores, without_rest
 from realhead.tracking.smoothing import smooth

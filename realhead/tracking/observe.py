@@ -9,9 +9,9 @@ import torch
 
 from realhead.errors import TrackingError
 from realhead.head.actions import scores_to_parameters
-from realhead.tracking.fit import Observation
 from realhead.tracking.landmark_head import EYE_LEFT, EYE_RIGHT, JAW
 from realhead.tracking.landmarker import Face
+from realhead.tracking.observation import Observation
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,10 @@ from realhead.tracking.assemble import (
     writer_for,
 )
 from realhead.tracking.crop import crop_of
-from realhead.tracking.fit import Fitter, report
+from realhead.tracking.fit import Fitter
 from realhead.tracking.landmark_head import ROOT, LandmarkHead
 from realhead.tracking.landmarker import Landmarker
+from realhead.tracking.observation import report
 from realhead.tracking.observe import check_face, check_fit, observation_of
 from realhead.tracking.pictures import Picture
 

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from realhead.errors import TrackingError
 from realhead.tracking.assemble import camera_at, frame_of, rest_joints
-from realhead.tracking.fit import FitOptions, Fitter, Observation
+from realhead.tracking.fit import Fitter
 from realhead.tracking.landmark_head import LandmarkHead, State, rotation_matrix, rotation_vector
 from realhead.tracking.landmarker import Face, Landmarker
+from realhead.tracking.observation import FitOptions, Observation
 from realhead.tracking.observe import SMALLEST_FACE, observation_of
 from realhead.tracking.resting import resting_scores, without_rest
 from realhead.tracking.smoothing import ALIKE
