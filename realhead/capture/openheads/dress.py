@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 
 from realhead.capture.openheads.atlas import Atlas
 from realhead.capture.openheads.hair import Hair, Roots, from_grid, join, sample_roots
-from realhead.capture.openheads.hair_growth import Style, clump_and_curl, grow, radius_map
+from realhead.capture.openheads.hair_growth import Style, clump_and_curl, grow, push_out, radius_map
 from realhead.capture.openheads.hair_styles import STYLES, HairTraits, scalp_density
 
 
@@ -93,7 +93,9 @@ def _grown(style: Style, traits: HairTraits, roots: Roots, neutral, atlas, shift
         layers.astype(np.float32), table, anchors, grid, face_box, style.stiffness, jitter.astype(np.float32),
         style.num_points, num_guides,
     )  # fmt: skip
-    guide = cKDTree(roots.position[:num_guides]).query(roots.position)[1]
+    # Hair on one side of the parting never joins a clump on the other.
+    sided = np.column_stack([roots.position, 0.1 * np.sign(roots.position[:, 0] - anchors[3, 0])])
+    guide = cKDTree(sided[:num_guides]).query(sided)[1]
     phases = (rng.uniform(0, 2 * np.pi, num_guides)[guide] + rng.normal(0, 0.6, num)).astype(np.float32)
     clump_and_curl(
         strands, guide.astype(np.int64), (style.clump * rng.uniform(0.3, 1.2, num)).clip(0, 0.95).astype(np.float32),
@@ -101,6 +103,7 @@ def _grown(style: Style, traits: HairTraits, roots: Roots, neutral, atlas, shift
         (max(style.curl_length, 1e-3) * rng.uniform(0.8, 1.25, num_guides)[guide]).astype(np.float32), phases,
         np.float32(style.frizz), rng.normal(0, 1, strands.shape).astype(np.float32),
     )  # fmt: skip
+    push_out(strands, anchors[0], grid, np.float32(0.0008))
     return strands
 
 

@@ -143,6 +143,21 @@ def grow(roots, normals, lengths, layers, weights, anchors, grid, face_box, stif
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
+def push_out(strands, centre, grid, clearance):
+    """Moves points of strands [S, P, 3] that have come inside the head (`radius_map` around `centre`) out, in place."""
+    for s in range(strands.shape[0]):
+        for k in range(1, strands.shape[1]):
+            x, y, z = strands[s, k, 0] - centre[0], strands[s, k, 1] - centre[1], strands[s, k, 2] - centre[2]
+            r = np.sqrt(x * x + y * y + z * z) + 1e-9
+            lowest = _radius(grid, x, y, z) + clearance
+            if r < lowest:
+                factor = lowest / r
+                strands[s, k, 0] = centre[0] + x * factor
+                strands[s, k, 1] = centre[1] + y * factor
+                strands[s, k, 2] = centre[2] + z * factor
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
 def clump_and_curl(strands, guide_of, strength, curl_radius, curl_length, phases, frizz, noise):
     """Pulls strands to their guides towards the tip, winds them into curls and roughens them, in place.
 

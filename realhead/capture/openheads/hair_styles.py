@@ -44,7 +44,7 @@ STYLES: dict[str, Style] = {s.name: s for s in (
 
 COLORS: dict[str, tuple[float, float, float]] = {
     "black": (0.014, 0.011, 0.010), "dark": (0.030, 0.019, 0.012), "brown": (0.062, 0.034, 0.018),
-    "light_brown": (0.13, 0.078, 0.042), "blond": (0.30, 0.205, 0.11), "platinum": (0.46, 0.37, 0.25),
+    "light_brown": (0.14, 0.077, 0.037), "blond": (0.36, 0.21, 0.095), "platinum": (0.46, 0.37, 0.25),
     "red": (0.20, 0.066, 0.022), "auburn": (0.095, 0.033, 0.015), "dyed": (0.10, 0.02, 0.05),
 }  # fmt: skip
 

@@ -51,8 +51,9 @@ def make_quirks(atlas: Atlas, seed: int) -> Quirks:
     skin = atlas.regions["skin"].astype(np.float32)
     eyes = atlas.landmarks[36:48].reshape(2, 6, 3).mean(1)
     near_eyes = np.exp(-(np.linalg.norm(template[:, None] - eyes, axis=-1).min(1) ** 2) / (2 * 0.02**2))
-    calm = skin * (1 - 0.85 * near_eyes)
-    asymmetry = 0.0011 * _vector_noise(template, 0.055, number) * calm[:, None]
+    inside = atlas.regions["mouth"].astype(np.float32)
+    calm = np.maximum(skin, inside) * (1 - 0.85 * near_eyes)
+    asymmetry = 0.0011 * _vector_noise(template, 0.055, number) * calm[:, None] + _narrow_cavity(atlas)
     directions = atlas.head.exprdirs.numpy()
     size = np.linalg.norm(directions, axis=1, keepdims=True)
     ways = np.stack([_vector_noise(template, 0.035, number + 3 * e + 10) for e in range(directions.shape[2])], -1)
@@ -60,12 +61,25 @@ def make_quirks(atlas: Atlas, seed: int) -> Quirks:
     free = np.array(["eyeBlink" not in n and n != "tongueOut" for n in atlas.head.expression_names], np.float32)
     lips = atlas.vertex_field("lips", 4)
     fine = np.stack([_vector_noise(template, 0.014, number + 3 * e + 200) for e in range(directions.shape[2])], -1)
-    ways = 0.40 * ways + 0.35 * fine * lips[:, None, None]
+    ways = 0.22 * ways + 0.15 * fine * lips[:, None, None]
     correctives = size * ways * free * (1 - near_eyes[:, None, None])
     correctives[:, 1, atlas.head.expression_names.index("tongueOut")] += TONGUE_LIFT * _tongue_share(atlas) ** 2
     jaw = 0.010 * _vector_noise(template, 0.018, number + 500) * lips[:, None]
     return Quirks(asymmetry.astype(np.float32), correctives.astype(np.float32), jaw.astype(np.float32),
                   _hidden(atlas).astype(np.float32))  # fmt: skip
+
+
+def _narrow_cavity(atlas: Atlas) -> np.ndarray:
+    """Draws the walls of the mouth cavity inwards, away from the cheeks, through which smiles would push them [V, 3].
+
+    The cavity's border stays at the lips.
+    """
+    template, cavity = atlas.template, atlas.regions["mouth"]
+    border = template[cavity & atlas.regions["skin"]]
+    distance = np.linalg.norm(template[:, None] - border[None], axis=-1).min(1)
+    share = np.clip((distance - 0.003) / 0.012, 0, 1) * cavity
+    centre = np.array([0.0, -0.052, 0.005])
+    return -0.16 * share[:, None] * (template - centre)
 
 
 def _vector_noise(points: np.ndarray, size: float, seed: int) -> np.ndarray:
