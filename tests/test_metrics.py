@@ -103,7 +103,7 @@ def test_bad_input_is_one_sentence(prediction, match):
 
 
 @needs_lpips
-@pytest.mark.parametrize("net", ["alex", "vgg"])
+@pytest.mark.parametrize("net", ["alex", pytest.param("vgg", marks=pytest.mark.slow)])
 def test_lpips_matches_the_lpips_package(pair, net):
     package = pytest.importorskip("lpips")
     with warnings.catch_warnings():

@@ -15,8 +15,14 @@ from realhead.tracking.landmark_head import State, rotation_matrix, rotation_vec
 RADIUS = 4
 TIME = 1.7
 """Standard deviation in frames."""
-ALIKE = {"rotation": 0.012, "translation": 0.002, "expression": 0.06, "jaw": 0.02, "gaze": 0.05}
-"""Differences (radians, metres, coefficients) that still count as noise."""
+ALIKE = {
+    "rotation": 0.012,
+    "translation": np.array([0.0008, 0.0008, 0.005]),
+    "expression": 0.06,
+    "jaw": 0.02,
+    "gaze": 0.05,
+}
+"""Differences (radians, metres, coefficients) that still count as noise; depth (z) is the least certain."""
 
 
 def smooth(states: dict[int, State]) -> dict[int, State]:
@@ -41,9 +47,6 @@ def _smoothed(index: int, states: dict[int, State]) -> State:
         for name in ("translation", "expression", "jaw", "gaze")
     }
     turn = _bilateral(turns, np.zeros(3), weights, "rotation", joint=True)
-    averaged["translation"] = _bilateral(
-        np.stack([states[i].translation for i in near]), centre.translation, weights, "translation", joint=True
-    )
     return replace(centre, rotation=rotation_matrix(turn) @ centre.rotation, **averaged)
 
 

@@ -208,10 +208,8 @@ def damped(previous: State, current: State) -> State:
         name: getattr(previous, name)
         + _passing(np.abs(getattr(current, name) - getattr(previous, name)), name)
         * (getattr(current, name) - getattr(previous, name))
-        for name in ("expression", "jaw", "gaze")
+        for name in ("translation", "expression", "jaw", "gaze")
     }
-    shift = current.translation - previous.translation
-    moved["translation"] = previous.translation + _passing(np.linalg.norm(shift), "translation") * shift
     return replace(current, rotation=rotation_matrix(share * turn) @ previous.rotation, **moved)
 
 
