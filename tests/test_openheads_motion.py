@@ -84,7 +84,10 @@ def test_free_performance_has_the_wanted_length():
     assert len(perform("FREE", Habits.sample(np.random.default_rng(0)), 1, frames=333)) == 333
 
 
-@pytest.mark.parametrize(("tracking", "low", "high"), [("exact", 0, 1e-9), ("studio", 0.005, 0.04), ("wild", 0.02, 0.12)])
+LEVELS = [("exact", 0, 1e-9), ("studio", 0.005, 0.04), ("wild", 0.02, 0.12)]
+
+
+@pytest.mark.parametrize(("tracking", "low", "high"), LEVELS)
 def test_tracking_noise_has_its_level(tracking, low, high):
     head = load_head("open")
     frames = frames_of(head)

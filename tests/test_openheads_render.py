@@ -16,7 +16,8 @@ CAMERA = np.array([[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 1.0], [0, 0, 0, 1]]
 def ball(rows=12, columns=24, radius=0.1):
     """Vertices and outward triangles of a sphere around the origin."""
     latitude, longitude = np.meshgrid(np.linspace(0.02, np.pi - 0.02, rows), np.linspace(0, 2 * np.pi, columns))
-    points = np.stack([np.sin(latitude) * np.sin(longitude), np.cos(latitude), np.sin(latitude) * np.cos(longitude)], -1)
+    across = np.sin(latitude)
+    points = np.stack([across * np.sin(longitude), np.cos(latitude), across * np.cos(longitude)], -1)
     index = np.arange(rows * columns).reshape(columns, rows)
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, 1:], index[1:, :-1]
     faces = np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)])

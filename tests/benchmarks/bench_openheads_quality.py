@@ -1,4 +1,4 @@
-"""OpenHeads seen by others' eyes: does MediaPipe find the faces and read their expressions, does dlib tell people apart?
+"""OpenHeads seen by others' eyes: does MediaPipe find and read the faces, does dlib tell people apart?
 
     python tests/benchmarks/bench_openheads_quality.py mediapipe [people] [every]
     python tests/benchmarks/bench_openheads_quality.py identity [people]
@@ -64,7 +64,8 @@ def mediapipe(num_people: int = 4, every: int = 6) -> dict:
         n: round(float(np.corrcoef(truth[:, i], found[:, i])[0, 1]), 2)
         for i, n in enumerate(ARKIT_NAMES) if truth[:, i].std() > 0.02 and found[:, i].std() > 1e-4
     }  # fmt: skip
-    return {"people": num_people, "frames": len(faces), "exactly_one_face": round(float(np.mean(np.array(faces) == 1)), 4),
+    rate = float(np.mean(np.array(faces) == 1))
+    return {"people": num_people, "frames": len(faces), "exactly_one_face": round(rate, 4),
             "correlation": correlation, "all": every_name, "missed": missed[:40]}  # fmt: skip
 
 

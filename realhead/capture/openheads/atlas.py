@@ -106,7 +106,8 @@ class Atlas:
         if name == "lash_line":
             margins = [self.template[self.lid_margin(s, True)] + [0, 0.0006, 0.0015] for s in (1, -1)]
             lower = [self.template[self.lid_margin(s, False)] + [0, 0, 0.0015] for s in (1, -1)]
-            return np.clip(sum(_line(p, m, 0.0021) for m in margins) + 0.45 * sum(_line(p, m, 0.0014) for m in lower), 0, 1)
+            dark = sum(_line(p, m, 0.0021) for m in margins) + 0.45 * sum(_line(p, m, 0.0014) for m in lower)
+            return np.clip(dark, 0, 1)
         if name in ("beard", "ears", "neck", "face", "scalp", "brows"):
             return self.from_vertices(self.vertex_field(name, 4))
         left, right = lm[42:48], lm[36:42]

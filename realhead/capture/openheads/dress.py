@@ -197,7 +197,9 @@ def _lashes(atlas, traits, neutral, rng) -> Hair:
     hairs = []
     skin = _skin_faces(atlas)
     tree = cKDTree(atlas.template[atlas.faces[skin]].mean(1))
-    for side, upper, count, length in ((1, True, 60, 1.0), (-1, True, 60, 1.0), (1, False, 28, 0.45), (-1, False, 28, 0.45)):
+    rows = [(side, upper) for upper in (True, False) for side in (1, -1)]
+    for side, upper in rows:
+        count, length = (60, 1.0) if upper else (28, 0.45)
         margin = atlas.lid_margin(side, upper)
         s = rng.uniform(0.08 if upper else 0.3, 0.98, count) * (len(margin) - 1)
         low = np.floor(s).astype(int).clip(0, len(margin) - 2)

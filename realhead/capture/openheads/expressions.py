@@ -82,7 +82,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "EXP-6-tongue-1": ("tongue_tip", "tongue_out", "tongue_left", "tongue_right", "tongue_up", "jaw_half"),
     "SEN-01-cramp_small_danger": (),
 }  # fmt: skip
-"""Sequences after NeRSemble's names; the sentence is spoken, the others go through their faces in the person's order."""
+"""Sequences after NeRSemble's names; the sentence is spoken, the others go through their faces in any order."""
 
 SPEECH = "kkam_smol_elkeS_u_mas_Tak_fala_Si_o_el_ae_af_u_mo_li"
 """Mouth shapes of the sentence (one letter each, see VISEMES); roughly its sounds and then a few contrasts."""

@@ -16,7 +16,7 @@ from realhead.capture.openheads.noise import noise
 from realhead.capture.openheads.parts import Part
 
 COLORS = ((0.02, 0.02, 0.025), (0.45, 0.45, 0.45), (0.05, 0.08, 0.18), (0.18, 0.03, 0.04), (0.06, 0.11, 0.07),
-          (0.30, 0.27, 0.21), (0.10, 0.10, 0.11), (0.20, 0.26, 0.34), (0.35, 0.16, 0.06), (0.16, 0.05, 0.13))  # fmt: skip
+          (0.3, 0.27, 0.21), (0.1, 0.1, 0.11), (0.2, 0.26, 0.34), (0.35, 0.16, 0.06), (0.16, 0.05, 0.13))  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def generate(
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise RealheadError(
-                f"The disk of {out} is full: free some space and run the same command again; finished captures are kept."
+                f"The disk of {out} is full: free some space and run the same command again; what is finished is kept."
             ) from error
         raise
     return out
@@ -143,23 +143,23 @@ def _run(jobs: list[Job], processes: int, num_images: int) -> None:
             bar.update(counter.value - bar.n)
 
 
-_counter = None
+_shared: dict = {}
+"""The counter of finished pictures, in each worker."""
 
 
 def _start_worker(counter) -> None:
     """One core per process; Ctrl-C is the parent's business."""
     import torch
 
-    global _counter
-    _counter = counter
+    _shared["counter"] = counter
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _work(job: Job) -> None:
     def count(number: int) -> None:
-        with _counter.get_lock():
-            _counter.value += number
+        with _shared["counter"].get_lock():
+            _shared["counter"].value += number
 
     _make_person(job, count)
 

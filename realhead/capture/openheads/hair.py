@@ -116,7 +116,8 @@ def sample_roots(
         found.append(Roots((vertices[faces[face]] * bary).sum(1), normal, place, face))
         if sum(map(len, found)) >= count:
             break
-    joined = Roots(*(np.concatenate([getattr(f, n) for f in found]) for n in ("position", "normal", "template", "face")))
+    names = ("position", "normal", "template", "face")
+    joined = Roots(*(np.concatenate([getattr(f, n) for f in found]) for n in names))
     return joined[np.arange(min(count, len(joined)))]
 
 

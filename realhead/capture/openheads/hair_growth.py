@@ -128,8 +128,8 @@ def grow(roots, normals, lengths, layers, weights, anchors, grid, face_box, stif
             if abs(px) < face_box[0] and pz > face_box[1] and py < face_box[2]:
                 tx += 2.5 * (1.0 if roots[s, 0] > anchors[3, 0] else -1.0)
             r = np.sqrt(tx * tx + ty * ty + tz * tz) + 1e-9
-            keep = stiffness
-            dx, dy, dz = dx * keep + tx / r * (1 - keep), dy * keep + ty / r * (1 - keep), dz * keep + tz / r * (1 - keep)
+            give = (1 - stiffness) / r
+            dx, dy, dz = dx * stiffness + tx * give, dy * stiffness + ty * give, dz * stiffness + tz * give
             r = np.sqrt(dx * dx + dy * dy + dz * dz) + 1e-9
             dx, dy, dz = dx / r, dy / r, dz / r
             px, py, pz = px + dx * step, py + dy * step, pz + dz * step

@@ -24,14 +24,14 @@ STYLES: dict[str, Style] = {s.name: s for s in (
           down=(0, 0), layer=0.0, stiffness=0.8, curl_radius=0.0030, curl_length=0.0085, clump=0.3, num_points=20,
           num_strands=11000, num_guides=1500, frizz=0.0012),
     Style("bob", top=0.20, front=0.19, side=0.15, back=0.14, outward=(0.45, 0.0), from_crown=(0.5, 0.0),
-          from_part=(1.0, 0.0), backward=(0.5, 0.12), down=(0.1, 1.2), layer=0.010, stiffness=0.55, clump=0.5, num_points=16,
-          num_strands=11500),
+          from_part=(1.0, 0.0), backward=(0.5, 0.12), down=(0.1, 1.2), layer=0.010, stiffness=0.55,
+          clump=0.5, num_points=16, num_strands=11500),
     Style("waves", top=0.26, front=0.25, side=0.20, back=0.20, outward=(0.5, 0.0), from_crown=(0.5, 0.0),
-          from_part=(1.0, 0.0), backward=(0.5, 0.12), down=(0.1, 1.1), layer=0.012, stiffness=0.6, curl_radius=0.006, curl_length=0.062,
-          clump=0.6, num_points=20, num_strands=10000, num_guides=260),
+          from_part=(1.0, 0.0), backward=(0.5, 0.12), down=(0.1, 1.1), layer=0.012, stiffness=0.6,
+          curl_radius=0.006, curl_length=0.062, clump=0.6, num_points=20, num_strands=10000, num_guides=260),
     Style("long", top=0.36, front=0.36, side=0.30, back=0.30, outward=(0.4, 0.0), from_crown=(0.5, 0.0),
-          from_part=(1.0, 0.0), backward=(0.5, 0.12), down=(0.1, 1.3), layer=0.009, stiffness=0.55, clump=0.5, num_points=20,
-          num_strands=10500),
+          from_part=(1.0, 0.0), backward=(0.5, 0.12), down=(0.1, 1.3), layer=0.009, stiffness=0.55,
+          clump=0.5, num_points=20, num_strands=10500),
     Style("fringe", top=0.16, front=0.056, side=0.15, back=0.16, outward=(0.45, 0.0), from_crown=(0.9, 0.05),
           down=(0.2, 1.2), layer=0.009, stiffness=0.55, clump=0.5, num_points=15, num_strands=12000),
     Style("tied", top=0.17, front=0.19, side=0.13, back=0.10, outward=(0.45, 0.0), from_crown=(0.0, 0.0),
@@ -56,8 +56,7 @@ class HairTraits:
     """One person's hair.
 
     style: a key of STYLES; color: linear RGB; grey: share of white strands; length, volume, density: factors;
-    recession: how far the hairline has gone back over the temples, metres; part: x of the parting; hairline: seed of its
-    shape; brow_*: thickness factor, length factor, arch; brow_color; beard: one of BEARDS; beard_length in metres;
+    recession: how far the hairline has gone back over the temples, metres; part: x of the parting; brow_*: thickness factor, length factor, arch; brow_color; beard: one of BEARDS; beard_length in metres;
     lash_length in metres; bald: 0 to 1, the crown.
     """
 

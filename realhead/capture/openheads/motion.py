@@ -162,7 +162,8 @@ def _wander(rng: np.random.Generator, num: int, channels: int) -> np.ndarray:
     out = np.zeros((num, channels))
     for frequency in (0.13, 0.29, 0.55):
         phase = rng.uniform(0, 2 * np.pi, channels)
-        out += np.sin(2 * np.pi * frequency * rng.uniform(0.8, 1.25, channels) * t + phase) * rng.uniform(0.3, 1, channels)
+        pace, size = rng.uniform(0.8, 1.25, channels), rng.uniform(0.3, 1, channels)
+        out += np.sin(2 * np.pi * frequency * pace * t + phase) * size
     return out - out[0] * np.exp(-t / 2)
 
 

@@ -65,7 +65,8 @@ def _factors(rng, female, age, origin) -> dict[str, np.ndarray]:
     factors = {"male": 1 - female, "female": female, "young": 1 - age, "old": age}
     factors |= dict(zip(("african", "asian", "caucasian"), origin.T, strict=True))
     for names, middle, width in (
-        (("minmuscle", "averagemuscle", "maxmuscle"), 0.5, 0.13), (("minweight", "averageweight", "maxweight"), 0.52, 0.15)
+        (("minmuscle", "averagemuscle", "maxmuscle"), 0.5, 0.13),
+        (("minweight", "averageweight", "maxweight"), 0.52, 0.15),
     ):  # fmt: skip
         value = np.clip(middle + width * rng.standard_normal(count), 0.05, 0.95)
         low, high = np.maximum(1 - 2 * value, 0), np.maximum(2 * value - 1, 0)

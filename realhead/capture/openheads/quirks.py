@@ -13,7 +13,6 @@ from realhead.capture.openheads.atlas import Atlas
 from realhead.capture.openheads.expressions import HIDDEN
 from realhead.capture.openheads.noise import noise
 
-
 TONGUE_LIFT = 0.0095
 """Metres by which the tip rises when the tongue comes out, so that it passes over the lower lip, not through it."""
 

@@ -16,7 +16,6 @@ from realhead.capture.openheads.occlusion import reach
 from realhead.capture.openheads.rasterize import draw_ribbons, draw_triangles, project
 from realhead.capture.openheads.shading import shade_strands, shade_surface
 
-
 _BOUNCE = np.array([0.24, 0.13, 0.11], np.float32)
 
 

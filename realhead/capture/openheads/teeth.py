@@ -14,7 +14,7 @@ from realhead.capture.openheads.atlas import SIZE, TILES
 from realhead.capture.openheads.parts import Part
 
 NECK, JAW = 1, 2
-# From the middle outwards: central and lateral incisor, canine, two premolars, two molars (millimetres, textbook means).
+# From the middle outwards: central and lateral incisor, canine, two premolars, two molars (mm, textbook means).
 UPPER_WIDTHS, LOWER_WIDTHS = (8.6, 6.7, 7.7, 7.0, 6.7, 9.8, 9.4), (5.4, 5.9, 6.9, 7.0, 7.1, 10.6, 10.2)
 UPPER_HEIGHTS, LOWER_HEIGHTS = (10.6, 9.2, 10.2, 8.4, 7.6, 7.2, 7.0), (8.8, 9.2, 10.4, 8.6, 7.8, 7.4, 7.0)
 THICKNESS = (5.2, 4.8, 6.2, 7.4, 7.8, 9.2, 9.2)
@@ -27,8 +27,8 @@ class TeethTraits:
     """One person's teeth.
 
     shade: linear colour of the enamel; size: factor on widths; gap: share of a tooth's width that stays free;
-    diastema: extra gap between the upper front teeth in metres; crooked: 0 to 1; show: how far the upper row hangs below
-    the head's own teeth, metres; overbite: how far the lower row stands behind the upper one, metres; wear: 0 to 1.
+    diastema: extra gap between the upper front teeth in metres; crooked: 0 to 1; show: how far the upper row hangs
+    below the head's own teeth, metres; overbite: how far the lower row stands behind the upper one, metres; wear: 0 to 1.
     """
 
     shade: tuple[float, float, float]
@@ -214,7 +214,8 @@ def _gum(arch, spots, base, down, inset, upper) -> Part:
     faces = np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([a, c, d], -1).reshape(-1, 3)])
     gx, gy, gw, gh = TILES["gum"]
     texels = np.stack(np.broadcast_arrays(
-        gx + 3 + (gw - 6) * (np.arange(columns) / columns)[None], SIZE + gy + 3 + (gh - 6) * np.arange(rows)[:, None] / rows
+        gx + 3 + (gw - 6) * (np.arange(columns) / columns)[None],
+        SIZE + gy + 3 + (gh - 6) * np.arange(rows)[:, None] / rows,
     ), -1)  # fmt: skip
     return Part(vertices.reshape(-1, 3), faces if upper else faces[:, ::-1], texels.reshape(-1, 2).astype(np.float32),
                 "gum", NECK if upper else JAW)  # fmt: skip
