@@ -70,10 +70,11 @@ def mediapipe(num_people: int = 4, every: int = 6) -> dict:
 
 
 def identity(num_people: int = 40) -> dict:
-    """Distances of dlib's face descriptors within and between people, six pictures each."""
-    from realhead.metrics import identity_embedding
+    """Distances of dlib's face descriptors within and between people, six pictures each (views and expressions)."""
+    from realhead.face_network import FIVE_POINTS, face_chip, face_network
+    from realhead.tracking.landmarker import Landmarker
 
-    head = load_head("open")
+    head, network, finder = load_head("open"), face_network(), Landmarker()
     cameras = [studio_cameras(256, 256)[i] for i in (8, 10, 6)]
     vectors, names = [], []
     for seed in range(6000, 6000 + num_people):
@@ -81,7 +82,14 @@ def identity(num_people: int = 40) -> dict:
         for sequence, steps in (("EMO-4-disgust+happy", 3), ("SEN-01-cramp_small_danger", 3)):
             stage = Performance(person, perform(sequence, person.traits.habits, seed), person.light)
             for k, t in enumerate(stage.clip.expressive_timesteps(steps)):
-                vectors.append(identity_embedding(picture(stage, t, cameras[k])))
+                image = picture(stage, t, cameras[k])
+                faces = finder.detect(image)
+                if len(faces) != 1:
+                    continue
+                points = torch.from_numpy(faces[0].points[list(FIVE_POINTS), :2]).float()[None]
+                pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+                with torch.no_grad():
+                    vectors.append(network(face_chip(pixels, points))[0].numpy())
                 names.append(seed)
     vectors, names = np.stack(vectors), np.array(names)
     distance = np.linalg.norm(vectors[:, None] - vectors[None], axis=-1)

@@ -56,8 +56,9 @@ class HairTraits:
     """One person's hair.
 
     style: a key of STYLES; color: linear RGB; grey: share of white strands; length, volume, density: factors;
-    recession: how far the hairline has gone back over the temples, metres; part: x of the parting; brow_*: thickness factor, length factor, arch; brow_color; beard: one of BEARDS; beard_length in metres;
-    lash_length in metres; bald: 0 to 1, the crown.
+    recession: how far the hairline has gone back over the temples, metres; part: x of the parting; brow_*: thickness
+    factor, density factor, lift in metres, colour; beard: one of BEARDS; beard_length and lash_length in metres; bald: 0
+    to 1, the crown.
     """
 
     style: str

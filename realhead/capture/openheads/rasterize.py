@@ -74,8 +74,8 @@ def draw_ribbons(points, colors, widths, starts, order, focal, depth, index, ima
     """Draws strands as ribbons that face the camera, with a depth test.
 
     A ribbon narrower than a sub-pixel covers it with a probability equal to its width (a sequence of numbers that
-    starts from the segment's index decides, so the picture is the same every time): thin ends stay thin after the average
-    over sub-pixels. A segment whose ends both lie behind what is already drawn is skipped; this pays off when near
+    starts from the segment's index decides, so the picture is the same every time): thin ends stay thin after the
+    average over sub-pixels. A segment whose ends both lie behind what is already drawn is skipped; this pays off when near
     strands come first.
 
     Args:

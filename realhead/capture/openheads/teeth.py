@@ -28,7 +28,8 @@ class TeethTraits:
 
     shade: linear colour of the enamel; size: factor on widths; gap: share of a tooth's width that stays free;
     diastema: extra gap between the upper front teeth in metres; crooked: 0 to 1; show: how far the upper row hangs
-    below the head's own teeth, metres; overbite: how far the lower row stands behind the upper one, metres; wear: 0 to 1.
+    below the head's own teeth, metres; overbite: how far the lower row stands behind the upper one, metres; wear: 0 to
+    1.
     """
 
     shade: tuple[float, float, float]
