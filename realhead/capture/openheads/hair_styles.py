@@ -57,8 +57,8 @@ class HairTraits:
 
     style: a key of STYLES; color: linear RGB; grey: share of white strands; length, volume, density: factors;
     recession: how far the hairline has gone back over the temples, metres; part: x of the parting; brow_*: thickness
-    factor, density factor, lift in metres, colour; beard: one of BEARDS; beard_length and lash_length in metres; bald: 0
-    to 1, the crown.
+    factor, density factor, lift in metres, colour; beard: one of BEARDS; beard_length and lash_length in metres; bald:
+    0 to 1, the crown.
     """
 
     style: str

@@ -75,8 +75,8 @@ def draw_ribbons(points, colors, widths, starts, order, focal, depth, index, ima
 
     A ribbon narrower than a sub-pixel covers it with a probability equal to its width (a sequence of numbers that
     starts from the segment's index decides, so the picture is the same every time): thin ends stay thin after the
-    average over sub-pixels. A segment whose ends both lie behind what is already drawn is skipped; this pays off when near
-    strands come first.
+    average over sub-pixels. A segment whose ends both lie behind what is already drawn is skipped; this pays off when
+    near strands come first.
 
     Args:
         points: Projected strand points (x, y, depth) [M, 3].
