@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from realhead.splatting import harmonics as sh
+from realhead.splatting.kernels.jit import inlined
 from realhead.splatting.kernels.memory import load, splat, store
 
 f32 = np.float32
@@ -15,7 +15,7 @@ C3A, C3B, C3C, C3D, C3E = (f32(c) for c in sh.C3)
 TWO, THREE, FOUR, SIX, EIGHT = f32(2.0), f32(3.0), f32(4.0), f32(6.0), f32(8.0)
 
 
-@njit(inline="always")
+@inlined
 def write_basis(lanes, degree, x, y, z, scratch, base):
     """Writes the basis functions, one Vector each, from scratch[base] on."""
     w = len(lanes)
@@ -44,7 +44,7 @@ def write_basis(lanes, degree, x, y, z, scratch, base):
     store(scratch, base + 15 * w, -C3A * x * (xx - THREE * yy))
 
 
-@njit(inline="always")
+@inlined
 def direction_gradient(lanes, degree, x, y, z, scratch, base):
     """Gradient to the direction, from those to the basis functions, which lie from scratch[base] on."""
     w = len(lanes)

@@ -11,7 +11,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from realhead.splatting.kernels.simd import VectorType, as_vector, call, llvm
+from realhead.splatting.kernels.simd import VectorType, as_vector, call, constant, llvm
 
 INT32 = ir.IntType(32)
 
@@ -214,23 +214,45 @@ def _lane_sums(builder, vectors):
 
 @intrinsic
 def store_sums(typing, array, index, vectors):
-    """Writes the sum over lanes of each Vector of a tuple to array[index], array[index + 1], ..."""
+    """Writes the sum over lanes of each Vector of a tuple to array[index], array[index + 1], ...
+
+    What lies behind, up to a multiple of W words, may be overwritten.
+    """
     width = vectors.dtype.width
 
     def lower(context, builder, sig, args):
         address = element(context, builder, sig.args, args, vectors.count)
         values = cgutils.unpack_tuple(builder, args[2], vectors.count)
-        done = 0
-        while width > 1 and vectors.count - done >= width:
-            store_vector(
-                builder, _lane_sums(builder, values[done : done + width]), cgutils.gep_inbounds(builder, address, done)
-            )
-            done += width
-        for position in range(done, vectors.count):
-            zero = ir.Constant(ir.FloatType(), 0.0)
-            name = f"llvm.vector.reduce.fadd.v{width}f32"
-            total = call(builder, name, ir.FloatType(), [zero, values[position]], fastmath=("reassoc", "nsz"))
-            builder.store(total, cgutils.gep_inbounds(builder, address, position))
+        for first in range(0, vectors.count, width):
+            group = values[first : first + width]
+            target = cgutils.gep_inbounds(builder, address, first)
+            if width > 1 and len(group) > 2:
+                group += [constant(width, 0.0)] * (width - len(group))
+                store_vector(builder, _lane_sums(builder, group), target)
+                continue
+            for position, value in enumerate(group):
+                arguments = [ir.Constant(ir.FloatType(), 0.0), value]
+                name = f"llvm.vector.reduce.fadd.v{width}f32"
+                total = call(builder, name, ir.FloatType(), arguments, fastmath=("reassoc", "nsz"))
+                builder.store(total, cgutils.gep_inbounds(builder, target, position))
         return context.get_dummy_value()
 
     return types.void(array, index, vectors), lower
+
+
+@intrinsic
+def store_pairs(typing, array, index, first, second):
+    """Writes first[0], second[0], first[1], second[1], ... from array[index] on."""
+    width = first.width
+
+    def lower(context, builder, sig, args):
+        address = element(context, builder, sig.args, args, 2 * width)
+        for half in range(2):
+            order = [half * width // 2 + lane // 2 + lane % 2 * width for lane in range(width)]
+            if width == 1:
+                order = [half]
+            mixed = builder.shuffle_vector(args[2], args[3], ir.Constant(llvm(width, INT32), order))
+            store_vector(builder, mixed, cgutils.gep_inbounds(builder, address, half * width))
+        return context.get_dummy_value()
+
+    return types.void(array, index, first, second), lower

@@ -9,14 +9,14 @@ rotation, the projected covariance of C is T C T^T. Means are read, and records 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange, types
+from numba import prange, types
 from numba.extending import overload
 
 from realhead.splatting.kernels import records as rec
 from realhead.splatting.kernels.harmonics import write_basis
-from realhead.splatting.kernels.memory import any_lane, get, load, not_finite, splat, store, transpose
+from realhead.splatting.kernels.jit import FAST, inlined, kernel
+from realhead.splatting.kernels.memory import any_lane, get, load, not_finite, splat, store, store_pairs, transpose
 from realhead.splatting.kernels.simd import (
-    FASTMATH,
     ceil,
     exp2,
     floor,
@@ -31,7 +31,7 @@ from realhead.splatting.kernels.simd import (
 )  # fmt: skip
 
 f32 = np.float32
-JIT = {"fastmath": FASTMATH}
+JIT = {"fastmath": set(FAST)}
 ZERO, ONE, TWO, HALF = f32(0.0), f32(1.0), f32(2.0), f32(0.5)
 LOG2E = f32(1.4426950408889634)
 LN4 = f32(1.3862943611198906)
@@ -42,28 +42,37 @@ SIZE, CHUNK = rec.SIZE, rec.CHUNK
 ROTATION, TRANSLATION, CENTRE, FX, FY, CX, CY, X_LOW, X_HIGH, Y_LOW, Y_HIGH = 0, 9, 12, 15, 16, 17, 18, 19, 20, 21, 22
 NEAR, FAR, EPS2D, RADIUS_CLIP, WIDTH, HEIGHT = 23, 24, 25, 26, 27, 28
 CAMERA_SIZE = 29
-# Scratch of one group, in Vectors: the inputs of W Gaussians, transposed
-S_MEAN, S_SHAPE, S_OPACITY, S_BASIS, S_COLOR, SCRATCH = 0, 3, 12, 13, 29, 77
+# Scratch of one group, in Vectors: the inputs of W Gaussians, transposed. Reading a short row fills more of it than
+# its own place, up to 16 Vectors, so what comes next in the scratch is read later.
+S_MEAN, S_SHAPE, S_BASIS, S_COLOR, S_SPARE, SCRATCH = 0, 3, 14, 30, 78, 94
 BAD_VALUE, BAD_OPACITY, BAD_QUATERNION = 1, 2, 4
 
 
-@njit(inline="always")
+@inlined
 def read_rows(lanes, source, first, stride, count, scratch, slot):
-    """scratch[(slot + j) W + l] = source[(first + l) stride + j] for j < count: a row of each of W Gaussians."""
+    """scratch[(slot + j) W + l] = source[(first + l) stride + j] for j < count: a row of each of W Gaussians.
+
+    Rows shorter than W are read W long all the same (and written so): see `whole_groups`.
+    """
     width = len(lanes)
     done = 0
-    while done < count:
-        if count < width:  # too short for a block: element by element
-            for lane in range(width):
-                scratch[(slot + done) * width + lane] = get(source, (first + lane) * stride + done)
-            done += 1
-        else:  # the last block may overlap the one before
-            start = min(done, count - width)
-            transpose(lanes, source, first * stride + start, stride, scratch, (slot + start) * width, width)
-            done = start + width
+    while done < count:  # the last block may overlap the one before
+        start = max(min(done, count - width), 0)
+        transpose(lanes, source, first * stride + start, stride, scratch, (slot + start) * width, width)
+        done = start + width
 
 
-@njit(inline="always")
+@inlined
+def whole_groups(count, chunk, width):
+    """Up to where the Gaussians of a chunk are worked on W at a time; the others one by one.
+
+    The last W / 2 of all are among the others, so that reading W words from a row of two stays inside the array.
+    """
+    first, last = chunk * CHUNK, min(count - width // 2, (chunk + 1) * CHUNK)
+    return first + max(last - first, 0) // width * width
+
+
+@inlined
 def to_camera(lanes, camera, x, y, z):
     """Camera coordinates; those out of the depth range are put to z = 1, so that nothing divides by zero."""
     px = camera[0] * x + camera[1] * y + camera[2] * z + camera[TRANSLATION]
@@ -73,7 +82,7 @@ def to_camera(lanes, camera, x, y, z):
     return px, py, depth, in_front, select(in_front, depth, ONE)
 
 
-@njit(inline="always")
+@inlined
 def linearise(camera, x_z, y_z, inverse_z):
     """The rows t0, t1 of T, and the clamped x / z and y / z."""
     tx = minimum(maximum(x_z, camera[X_LOW]), camera[X_HIGH])
@@ -84,13 +93,13 @@ def linearise(camera, x_z, y_z, inverse_z):
     return t0, t1, tx, ty
 
 
-@njit(inline="always")
+@inlined
 def dot(a, b):
     """Scalar product of two triples."""
     return fma(a[0], b[0], fma(a[1], b[1], a[2] * b[2]))
 
 
-@njit(inline="always")
+@inlined
 def read_covariance(lanes, scratch):
     """The six values xx, xy, xz, yy, yz, zz of the symmetric part of the matrices in scratch."""
     width = len(lanes)
@@ -102,7 +111,7 @@ def read_covariance(lanes, scratch):
     return xx, xy, xz, yy, yz, zz
 
 
-@njit(inline="always")
+@inlined
 def times_symmetric(c, v):
     """Product of a symmetric matrix, given by six values, and a triple."""
     return (
@@ -112,7 +121,7 @@ def times_symmetric(c, v):
     )
 
 
-@njit(inline="always")
+@inlined
 def read_rotation(lanes, scratch):
     """Unit quaternion, its inverse length and the columns of its rotation matrix."""
     width = len(lanes)
@@ -127,7 +136,7 @@ def read_rotation(lanes, scratch):
     return (w, x, y, z), inverse, (c0, c1, c2)
 
 
-@njit(inline="always")
+@inlined
 def read_scales(lanes, scratch):
     """Standard deviations of W Gaussians."""
     base = (S_SHAPE + 4) * len(lanes)
@@ -163,7 +172,7 @@ def _project_shape(lanes, scratch, covars, t0, t1):
     return from_quats if isinstance(covars, types.NoneType) else from_covars
 
 
-@njit(inline="always")
+@inlined
 def view_direction(camera, x, y, z):
     """Unit vector from the camera to the Gaussian, and the inverse distance."""
     dx, dy, dz = x - camera[CENTRE], y - camera[CENTRE + 1], z - camera[CENTRE + 2]
@@ -171,7 +180,7 @@ def view_direction(camera, x, y, z):
     return dx * inverse, dy * inverse, dz * inverse, inverse
 
 
-@njit(inline="always")
+@inlined
 def shade(lanes, degree, direction, colors, stride, first, scratch):
     """max(0, 1/2 + sum of coefficient times basis) of W Gaussians, per channel."""
     width = len(lanes)
@@ -211,7 +220,7 @@ def _read_shape(lanes, covars, quats, scales, first, scratch):
     return from_quats if isinstance(covars, types.NoneType) else from_covars
 
 
-@njit(inline="always")
+@inlined
 def pixel_interval(centre, reach, size):
     """Pixels whose centre lies within `reach`, clipped to the image and packed; and whether there are any."""
     low = maximum(ceil(centre - reach - HALF), ZERO)
@@ -220,7 +229,7 @@ def pixel_interval(centre, reach, size):
     return pack_int16(select(drawn, low, ONE), select(drawn, high, ZERO)), drawn
 
 
-@njit(fastmath=FASTMATH, cache=True)
+@kernel()
 def project_group(
     lanes, camera, means, covars, quats, scales, opacities, colors, degree, antialiased, first, scratch,
     records, means2d, depths, keys, radii,
@@ -268,16 +277,17 @@ def project_group(
 
     if not_finite(px + py + depth) or not_finite(a + b + c + opacity) or not_finite(blurred_det + u + v):
         bad |= BAD_VALUE
-    red, green, blue = splat(lanes, ZERO), splat(lanes, ZERO), splat(lanes, ZERO)
+    red, green, blue = depth, depth, depth  # without harmonics: the channel of the modes D and ED
     if degree >= 0:
         dx, dy, dz, _ = view_direction(camera, x, y, z)
         stride = colors.size // opacities.size
         red, green, blue = shade(lanes, degree, (dx, dy, dz), colors, stride, first, scratch)
         if not_finite(red + green + blue):
             bad |= BAD_VALUE
+        red, green, blue = maximum(red, ZERO), maximum(green, ZERO), maximum(blue, ZERO)
 
-    empty = splat(lanes, ZERO)
-    empty = pack_int16(empty + ONE, empty)
+    empty = pack_int16(splat(lanes, ONE), ZERO)
+    box_x, box_y = select(drawn, box_x, empty), select(drawn, box_y, empty)
     out = S_COLOR * width  # the inputs are used up: their scratch holds the records of the group
     store(scratch, out + rec.MX * width, u)
     store(scratch, out + rec.MY * width, v)
@@ -285,43 +295,36 @@ def project_group(
     store(scratch, out + rec.QB * width, qb)
     store(scratch, out + rec.QC * width, qc)
     store(scratch, out + rec.OPACITY * width, peak)
+    store(scratch, out + rec.COLOR * width, red)
+    store(scratch, out + (rec.COLOR + 1) * width, green)
+    store(scratch, out + (rec.COLOR + 2) * width, blue)
+    store(scratch, out + (rec.COLOR + 3) * width, depth)
     store(scratch, out + rec.RATIO * width, exp2(maximum(TWO * qc, f32(-126.0))))
-    store(scratch, out + rec.BOX_X * width, select(drawn, box_x, empty))
-    store(scratch, out + rec.BOX_Y * width, select(drawn, box_y, empty))
-    store(scratch, out + rec.SLOT * width, splat(lanes, ZERO))
-    store(scratch, out + rec.COLOR * width, maximum(red, ZERO))
-    store(scratch, out + (rec.COLOR + 1) * width, maximum(green, ZERO))
-    store(scratch, out + (rec.COLOR + 2) * width, maximum(blue, ZERO))
-    store(scratch, out + rec.DEPTH * width, depth)
+    store(scratch, out + rec.BOX_X * width, box_x)
+    store(scratch, out + rec.BOX_Y * width, box_y)
+    store(scratch, out + rec.EXTRA * width, splat(lanes, ZERO))
     store(scratch, out + rec.COMPENSATION * width, compensation)
-    store(scratch, out + 15 * width, splat(lanes, ZERO))
+    store(scratch, out + rec.DEPTH * width, depth)
     for j in range(0, SIZE, width):
         transpose(lanes, scratch, out + j * width, width, records, first * SIZE + j, SIZE)
     store(depths, first, depth)
     store(keys, first, select(drawn, depth, f32(np.inf)))
     most = f32(2.0**30)
-    store(scratch, 0, int_bits(select(seen, minimum(radius_x, most), ZERO)))
-    store(scratch, width, int_bits(select(seen, minimum(radius_y, most), ZERO)))
-    store(scratch, 2 * width, u)
-    store(scratch, 3 * width, v)
-    for lane in range(width):
-        radii[2 * (first + lane)] = scratch[lane]
-        radii[2 * (first + lane) + 1] = scratch[width + lane]
-        means2d[2 * (first + lane)] = scratch[2 * width + lane]
-        means2d[2 * (first + lane) + 1] = scratch[3 * width + lane]
+    radius_x, radius_y = select(seen, minimum(radius_x, most), ZERO), select(seen, minimum(radius_y, most), ZERO)
+    store_pairs(radii, 2 * first, int_bits(radius_x), int_bits(radius_y))
+    store_pairs(means2d, 2 * first, u, v)
     return bad
 
 
-@njit(parallel=True, fastmath=FASTMATH, cache=True)
+@kernel(parallel=True)
 def project(
-    lanes, tile_w, tile_h, camera, means, covars, quats, scales, opacities, colors, degree, antialiased,
-    records, words, means2d, depths, keys, radii, totals,
+    lanes, camera, means, covars, quats, scales, opacities, colors, degree, antialiased,
+    records, words, means2d, depths, keys, radii, spans, shared, totals,
 ):  # fmt: skip
     """Projects all Gaussians.
 
     Args:
         lanes: Lane width as a type.
-        tile_w, tile_h: Size of a tile in pixels.
         camera: [CAMERA_SIZE].
         means, covars, quats, scales, opacities, colors: Flat float32 arrays; covars, or quats and scales, may be None.
         degree: Of the spherical harmonics in colors; -1: there are none.
@@ -330,13 +333,16 @@ def project(
         means2d, depths: [N * 2], [N], are written.
         keys: [N], depth, or infinity where a Gaussian is not drawn, is written.
         radii: [N * 2] int32 in float32, is written.
-        totals: [chunks, 3] int64, is written: what is wrong (BAD_*), Gaussians drawn, (Gaussian, tile) pairs.
+        spans: [N] int64, is written: the tiles of those drawn (see `tiles.tile_lists`).
+        shared: [N] int32, is written: those in several tiles, chunk by chunk.
+        totals: [chunks, 4] int64, is written: what is wrong (BAD_*), Gaussians drawn, extra gradient rows, and number
+            of those in several tiles.
     """
     count, width = opacities.shape[0], len(lanes)
     for chunk in prange(totals.shape[0]):
         scratch = np.empty(SCRATCH * width, np.float32)
         bad, i, end = 0, chunk * CHUNK, min(count, (chunk + 1) * CHUNK)
-        while i + width <= end:
+        while i < whole_groups(count, chunk, width):
             bad |= project_group(
                 lanes, camera, means, covars, quats, scales, opacities, colors, degree, antialiased, i, scratch,
                 records, means2d, depths, keys, radii,
@@ -348,12 +354,19 @@ def project(
                 records, means2d, depths, keys, radii,
             )  # fmt: skip
             i += 1
-        drawn, pairs = 0, 0
+        drawn, extra, several = 0, 0, chunk * CHUNK
         for i in range(chunk * CHUNK, end):
-            first_x, last_x = rec.tile_span(words[i * SIZE + rec.BOX_X], tile_w)
-            first_y, last_y = rec.tile_span(words[i * SIZE + rec.BOX_Y], tile_h)
-            number = max(0, last_x - first_x + 1) * max(0, last_y - first_y + 1)
-            words[i * SIZE + rec.SLOT] = pairs
-            pairs += number
-            drawn += number > 0
-        totals[chunk, 0], totals[chunk, 1], totals[chunk, 2] = bad, drawn, pairs
+            box_x, box_y = get(words, i * SIZE + rec.BOX_X), get(words, i * SIZE + rec.BOX_Y)
+            first_x, last_x, first_y, last_y = rec.tile_box(box_x, box_y)
+            if last_x < first_x:
+                continue
+            spans[i] = first_x | (last_x << 16) | (first_y << 32) | (last_y << 48)
+            drawn += 1
+            more = (last_x - first_x + 1) * (last_y - first_y + 1) - 1
+            if more > 0:
+                words[i * SIZE + rec.EXTRA] = extra
+                shared[several] = i
+                extra += more
+                several += 1
+        totals[chunk, 0], totals[chunk, 1] = bad, drawn
+        totals[chunk, 2], totals[chunk, 3] = extra, several - chunk * CHUNK

@@ -7,11 +7,12 @@ stored. With several cameras, each adds to the gradients of those before.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange, types
+from numba import prange, types
 from numba.extending import overload
 
 from realhead.splatting.kernels import records as rec
 from realhead.splatting.kernels.harmonics import direction_gradient, write_basis
+from realhead.splatting.kernels.jit import inlined, kernel
 from realhead.splatting.kernels.memory import load, splat, store, transpose, transpose_add
 from realhead.splatting.kernels.project import (
     CHUNK,
@@ -20,7 +21,6 @@ from realhead.splatting.kernels.project import (
     FY,
     HALF,
     JIT,
-    LOG2E,
     ONE,
     S_BASIS,
     S_COLOR,
@@ -43,17 +43,19 @@ from realhead.splatting.kernels.project import (
     times_symmetric,
     to_camera,
     view_direction,
+    whole_groups,
 )  # fmt: skip
-from realhead.splatting.kernels.simd import FASTMATH, fma, select
+from realhead.splatting.kernels.simd import fma, maximum, select
 
 f32 = np.float32
 CAMERA_GRADIENTS = 15  # rotation, translation, centre
 MINUS_2_LN2 = f32(-2.0 * 0.6931471805599453)
-# Scratch of one group, in Vectors, after the 77 of the forward pass
-S_RECORD, S_GRADIENT, S_MEAN2D, S_BASIS_GRADIENT, S_CAMERA, SCRATCH = 77, 93, 109, 111, 127, 142
+SMALL = f32(1e-30)
+# Scratch of one group, in Vectors, after those of the forward pass
+S_RECORD, S_GRADIENT, S_MEAN2D, S_BASIS_GRADIENT, S_CAMERA, SCRATCH = 94, 110, 126, 142, 158, 173
 
 
-@njit(inline="always")
+@inlined
 def write_rows(lanes, scratch, slot, target, first, stride, count, add):
     """target[(first + l) stride + j] = scratch[(slot + j) W + l] for j < count, or += with `add`."""
     width = len(lanes)
@@ -72,13 +74,13 @@ def write_rows(lanes, scratch, slot, target, first, stride, count, add):
             done += width
 
 
-@njit(inline="always")
+@inlined
 def scaled_sum(a, u, b, v):
     """a u + b v of two triples."""
     return fma(a, u[0], b * v[0]), fma(a, u[1], b * v[1]), fma(a, u[2], b * v[2])
 
 
-@njit(inline="always")
+@inlined
 def covariance_gradient(lanes, scratch, record, gradient, eps, antialiased):
     """Gradient (xx, xy, yy) of the projected covariance before blur; xy counts once for each of the two entries."""
     w = len(lanes)
@@ -86,16 +88,15 @@ def covariance_gradient(lanes, scratch, record, gradient, eps, antialiased):
     a = load(lanes, scratch, record + rec.QA * w) * MINUS_2_LN2
     b = load(lanes, scratch, record + rec.QB * w) * (HALF * MINUS_2_LN2)
     c = load(lanes, scratch, record + rec.QC * w) * MINUS_2_LN2
-    ga = load(lanes, scratch, gradient + rec.QA * w) * (-HALF * LOG2E)
-    gb = load(lanes, scratch, gradient + rec.QB * w) * (-HALF * LOG2E)
-    gc = load(lanes, scratch, gradient + rec.QC * w) * (-HALF * LOG2E)
+    ga = load(lanes, scratch, gradient + rec.QA * w) * (-HALF)
+    gb = load(lanes, scratch, gradient + rec.QB * w) * (-HALF)
+    gc = load(lanes, scratch, gradient + rec.QC * w) * (-HALF)
     u00, u01, u10, u11 = ga * a + gb * b, ga * b + gb * c, gb * a + gc * b, gb * b + gc * c
     g_xx, g_xy, g_yy = ZERO - (a * u00 + b * u10), ZERO - (a * u01 + b * u11), ZERO - (b * u01 + c * u11)
     if antialiased:
         # peak = opacity rho; d rho^2 / d cov = (1 - rho^2) Q - eps det(Q) identity
         rho = load(lanes, scratch, record + rec.COMPENSATION * w)
-        opacity = load(lanes, scratch, record + rec.OPACITY * w) / select(rho > ZERO, rho, ONE)
-        factor = load(lanes, scratch, gradient + rec.OPACITY * w) * opacity * HALF / select(rho > ZERO, rho, ONE)
+        factor = HALF * load(lanes, scratch, gradient + rec.OPACITY * w) / maximum(rho * rho, SMALL)
         kept, lost = factor * (ONE - rho * rho), factor * (eps * (a * c - b * b))
         g_xx, g_xy, g_yy = g_xx + kept * a - lost, g_xy + kept * b, g_yy + kept * c - lost
     return g_xx, g_xy, g_yy
@@ -153,7 +154,7 @@ def _shape_backward(lanes, scratch, covars, t0, t1, g_xx, g_xy, g_yy, grad_covar
     return from_quats if isinstance(covars, types.NoneType) else from_covars
 
 
-@njit(inline="always")
+@inlined
 def shade_backward(lanes, degree, direction, colors, stride, first, scratch, record, gradient):
     """Writes the coefficient gradients to scratch; returns the gradient of the direction."""
     w = len(lanes)
@@ -178,7 +179,7 @@ def shade_backward(lanes, degree, direction, colors, stride, first, scratch, rec
     return direction_gradient(lanes, degree, direction[0], direction[1], direction[2], scratch, S_BASIS_GRADIENT * w)
 
 
-@njit(inline="always")
+@inlined
 def camera_backward(lanes, scratch, x, y, z, gp, gt0, gt1, sx, sy, tx, ty, gc):
     """Adds the gradients of rotation, translation and centre to their sums in scratch."""
     w = len(lanes)
@@ -200,10 +201,10 @@ def camera_backward(lanes, scratch, x, y, z, gp, gt0, gt1, sx, sy, tx, ty, gc):
         store(scratch, place, load(lanes, scratch, place) + gc[i])
 
 
-@njit(fastmath=FASTMATH, cache=True)
+@kernel()
 def backward_group(
     lanes, camera, means, covars, quats, scales, colors, degree, antialiased, first, scratch, records,
-    grad_means2d, grad_depths, grad_records, add, want_camera,
+    grad_means2d, means2d_stride, grad_depths, grad_records, add, want_camera,
     grad_means, grad_covars, grad_quats, grad_scales, grad_opacities, grad_colors,
 ):  # fmt: skip
     """Computes the gradients of the W Gaussians from `first` on."""
@@ -212,7 +213,7 @@ def backward_group(
     read_shape(lanes, covars, quats, scales, first, scratch)
     read_rows(lanes, records, first, SIZE, SIZE, scratch, S_RECORD)
     read_rows(lanes, grad_records, first, SIZE, SIZE, scratch, S_GRADIENT)
-    read_rows(lanes, grad_means2d, first, 2, 2, scratch, S_MEAN2D)
+    read_rows(lanes, grad_means2d, first, means2d_stride, 2, scratch, S_MEAN2D)
     record, gradient = S_RECORD * width, S_GRADIENT * width
     x, y, z = load(lanes, scratch, 0), load(lanes, scratch, width), load(lanes, scratch, 2 * width)
     px, py, depth, in_front, pz = to_camera(lanes, camera, x, y, z)
@@ -237,7 +238,7 @@ def backward_group(
     g_px, g_py = select(in_front, g_x_z * inverse_z, ZERO), select(in_front, g_y_z * inverse_z, ZERO)
     g_inverse_z += g_x_z * px + g_y_z * py
     g_pz = select(in_front, ZERO - g_inverse_z * inverse_z * inverse_z, ZERO)
-    g_pz += load(lanes, scratch, gradient + rec.DEPTH * width) + load(lanes, grad_depths, first)
+    g_pz += load(lanes, scratch, gradient + (rec.COLOR + 3) * width) + load(lanes, grad_depths, first)
 
     zero = splat(lanes, ZERO)
     gc = (zero, zero, zero)
@@ -252,7 +253,9 @@ def backward_group(
     store(scratch, width, camera[1] * g_px + camera[4] * g_py + camera[7] * g_pz - gc[1])
     store(scratch, 2 * width, camera[2] * g_px + camera[5] * g_py + camera[8] * g_pz - gc[2])
     write_rows(lanes, scratch, S_MEAN, grad_means, first, 3, 3, add)
+    # from d / d log(peak) to d / d opacity; those with a gradient are above 1/255
     g_opacity = load(lanes, scratch, gradient + rec.OPACITY * width)
+    g_opacity = g_opacity / maximum(load(lanes, scratch, record + rec.OPACITY * width), SMALL)
     if antialiased:
         g_opacity = g_opacity * load(lanes, scratch, record + rec.COMPENSATION * width)
     if add:
@@ -262,15 +265,18 @@ def backward_group(
         camera_backward(lanes, scratch, x, y, z, (g_px, g_py, g_pz), gt0, gt1, sx, sy, tx, ty, gc)
 
 
-@njit(parallel=True, fastmath=FASTMATH, cache=True)
+@kernel(parallel=True)
 def project_backward(
     lanes, camera, means, covars, quats, scales, colors, degree, antialiased, records,
-    grad_means2d, grad_depths, grad_records, add, want_camera,
+    grad_means2d, means2d_stride, grad_depths, grad_records, add, want_camera,
     grad_means, grad_covars, grad_quats, grad_scales, grad_opacities, grad_colors, grad_camera,
 ):  # fmt: skip
     """Computes all gradients of one camera; arguments as in `project`.
 
     Args:
+        grad_means2d, means2d_stride: d / d projected mean of Gaussian i is at i * means2d_stride.
+        grad_depths: [N].
+        grad_records: [N * 16], see `records`; the word after three colours is that of the depth.
         add: Whether the gradients are added to what is there.
         want_camera: Whether `grad_camera` is wanted.
         grad_camera: [chunks, 15] float32, sums over the Gaussians of a chunk, is written.
@@ -280,10 +286,10 @@ def project_backward(
         scratch = np.empty(SCRATCH * width, np.float32)
         scratch[S_CAMERA * width :] = ZERO
         i, end = chunk * CHUNK, min(count, (chunk + 1) * CHUNK)
-        while i + width <= end:
+        while i < whole_groups(count, chunk, width):
             backward_group(
                 lanes, camera, means, covars, quats, scales, colors, degree, antialiased, i, scratch, records,
-                grad_means2d, grad_depths, grad_records, add, want_camera,
+                grad_means2d, means2d_stride, grad_depths, grad_records, add, want_camera,
                 grad_means, grad_covars, grad_quats, grad_scales, grad_opacities, grad_colors,
             )  # fmt: skip
             i += width
@@ -293,7 +299,7 @@ def project_backward(
         while i < end:
             backward_group(
                 (0,), camera, means, covars, quats, scales, colors, degree, antialiased, i, scratch, records,
-                grad_means2d, grad_depths, grad_records, add, want_camera,
+                grad_means2d, means2d_stride, grad_depths, grad_records, add, want_camera,
                 grad_means, grad_covars, grad_quats, grad_scales, grad_opacities, grad_colors,
             )  # fmt: skip
             i += 1

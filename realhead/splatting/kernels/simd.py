@@ -3,9 +3,6 @@
 LLVM's own vectorizer does badly on rows of 5 to 15 pixels, so the kernels say what is a vector. The width is part of
 the *type*: kernels take an argument `lanes`, a tuple of W zeros, and Numba compiles (and caches on disk) each kernel
 once for each width. W = 1 is plain scalar code from the same source; it also finishes what is left of a loop over W.
-
-Floating-point flags: everything of `fastmath` except `reassoc` (it would fold the rounding trick `(x + M) - M` in
-`exp2` to x) and except `nnan` and `ninf` (the kernels look for NaN and infinity in what the user passes).
 """
 
 from __future__ import annotations
@@ -19,8 +16,8 @@ from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
-FAST = ("nsz", "contract", "afn", "arcp")
-FASTMATH = set(FAST)
+from realhead.splatting.kernels.jit import FAST
+
 # 2^f on [-1/2, 1/2]: near-minimax polynomial of degree 5, relative error 7.5e-8 (fitted by reweighted least squares)
 EXP2 = (1.0000001, 0.69314694, 0.2402212, 0.055507135, 0.009675541, 0.0013276467)
 # log2(1 + t) / t for 1 + t in [2^-1/2, 2^1/2]: degree 7, absolute error of log2 5e-8

@@ -1,0 +1,170 @@
+"""Compositing under autograd: from records to images, in rounds of up to three features and the depth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+from realhead.splatting.kernels import records as rec
+from realhead.splatting.kernels.compose import blend
+from realhead.splatting.kernels.replay import gather, replay
+from realhead.splatting.kernels.tiles import deal, depth_order, tile_lists
+from realhead.splatting.project_function import Drawn, Settings, flat, torch_threads
+from realhead.splatting.scene import refuse
+
+MAX_PAIRS = 1 << 27  # (Gaussian, tile) pairs of one camera: their gradient rows take 8 GB
+NO_GRADIENT = np.empty(0, np.float32)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One round of compositing: up to three features, and the depth, lie side by side in the records."""
+
+    first_feature: int
+    num_features: int
+    with_depth: bool
+
+    @property
+    def num_channels(self) -> int:
+        """Features and depth."""
+        return self.num_features + self.with_depth
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """The number of channels as a type."""
+        return (0,) * self.num_channels
+
+    @property
+    def features(self) -> slice:
+        """Which of all features."""
+        return slice(self.first_feature, self.first_feature + self.num_features)
+
+    @property
+    def words(self) -> slice:
+        """Where the features lie in a record."""
+        return slice(rec.COLOR, rec.COLOR + self.num_features)
+
+
+def plan_passes(num_features: int, with_depth: bool) -> list[Pass]:
+    """Splits the channels into rounds; the depth goes with the last features."""
+    starts = list(range(0, num_features, 3)) or [0]
+    return [Pass(start, min(3, num_features - start), with_depth and start == starts[-1]) for start in starts]
+
+
+class TileLists:
+    """Depth-ordered lists of one camera, and where the gradient rows lie."""
+
+    def __init__(self, settings: Settings, drawn: Drawn):
+        number, extra = int(drawn.totals[:, 1].sum()), int(drawn.totals[:, 2].sum())
+        if number + extra > MAX_PAIRS:
+            refuse(f"{number} Gaussians cover {number + extra} tiles of 64x32 pixels; make them or the image smaller.")
+        threads = numba.get_num_threads()
+        order = depth_order(drawn.keys, drawn.totals[:, 1], threads)
+        self.ids, self.offsets = tile_lists(drawn.spans, order, *settings.tiles, threads)
+        self.jobs = deal(self.offsets, threads)
+        self.num_extra = extra
+        self.bases = np.cumsum(drawn.totals[:, 2]) - drawn.totals[:, 2]
+        self.shared, self.totals = drawn.shared, drawn.totals
+
+
+class Composite(torch.autograd.Function):
+    """Blends the records of each camera into its image."""
+
+    @staticmethod
+    def forward(ctx, settings, passes, drawn, means2d, records, features, backgrounds):
+        """Returns images [C, H, W, D] and alphas [C, H, W]; `means2d` only receives a gradient."""
+        num_cameras, num_channels = len(records), sum(p.num_channels for p in passes)
+        images = torch.empty(num_cameras, settings.height, settings.width, num_channels)
+        alphas = torch.empty(num_cameras, settings.height, settings.width)
+        with torch_threads():
+            lists = [TileLists(settings, each) for each in drawn]
+            for c, tiles in enumerate(lists):
+                for each in passes:
+                    record = paint(records[c], features, c, each)
+                    background = np.zeros(each.num_channels, np.float32)
+                    if backgrounds is not None:
+                        background[: each.num_features] = backgrounds[c, each.features].detach()
+                    blend(
+                        settings.lanes, settings.rows, each.channels, record, record.view(np.int32), tiles.ids,
+                        tiles.offsets, tiles.jobs, background, settings.width, settings.height, each.first_feature,
+                        flat(images[c]), flat(alphas[c]),
+                    )  # fmt: skip
+        ctx.settings, ctx.passes, ctx.lists = settings, passes, lists
+        ctx.save_for_backward(records, features, backgrounds, images, alphas)
+        ctx.set_materialize_grads(False)
+        return images, alphas
+
+    @staticmethod
+    def backward(ctx, grad_images, grad_alphas):
+        """Replays each image and gathers the gradients of the records."""
+        records, features, backgrounds, images, alphas = ctx.saved_tensors
+        if grad_images is None:
+            grad_images = torch.zeros_like(images)
+        grad_features = None if features is None else torch.zeros_like(features)
+        grad_backgrounds = None if backgrounds is None else torch.zeros_like(backgrounds)
+        total = None
+        with torch_threads():
+            for each in ctx.passes:
+                grad_alpha = grad_alphas if each.first_feature == 0 else None
+                grads = _backward_pass(ctx, each, records, features, images, alphas, grad_images, grad_alpha)
+                rows, background_sums = grads
+                if features is not None:
+                    target = grad_features[..., each.features]
+                    target += rows[..., each.words].sum(0) if features.ndim == 2 else rows[..., each.words]
+                    depth = rows[..., rec.COLOR + each.num_features].clone() if each.with_depth else 0.0
+                    rows[..., rec.COLOR :] = 0.0
+                    rows[..., rec.COLOR + 3] = depth  # where `Project` looks for it
+                elif each.num_features == 0:
+                    rows[..., rec.COLOR + 3] = rows[..., rec.COLOR]
+                if backgrounds is not None:
+                    grad_backgrounds[:, each.features] = background_sums[:, : each.num_features]
+                total = rows if total is None else total + rows
+        return None, None, None, total[..., : rec.QA], total, grad_features, grad_backgrounds
+
+
+def _backward_pass(ctx, each: Pass, records, features, images, alphas, grad_images, grad_alphas):
+    """Gradient rows [C, N, 16] of one pass over all cameras, and the gradients of its background [C, D]."""
+    settings, (num_cameras, count) = ctx.settings, records.shape[:2]
+    extra_rows = num_cameras * count
+    rows = zero_rows(extra_rows + sum(tiles.num_extra for tiles in ctx.lists))
+    background_sums = torch.zeros(num_cameras, each.num_channels)
+    for c, tiles in enumerate(ctx.lists):
+        record = paint(records[c], features, c, each)
+        words, first_row = record.view(np.int32), c * count
+        wanted = each.num_channels if ctx.needs_input_grad[6] else 0
+        partial = np.zeros((len(tiles.offsets) - 1, wanted), np.float32)
+        replay(
+            settings.lanes, settings.rows, each.channels, record, words, tiles.ids, tiles.offsets, tiles.bases,
+            tiles.jobs, settings.width, settings.height, each.first_feature, flat(images[c]), flat(alphas[c]),
+            flat(grad_images[c]), NO_GRADIENT if grad_alphas is None else flat(grad_alphas[c]), rows, first_row, extra_rows, partial,
+        )  # fmt: skip
+        gather(settings.lanes, words, tiles.shared, tiles.totals, tiles.bases, rows, first_row, extra_rows)
+        extra_rows += tiles.num_extra
+        if wanted:
+            background_sums[c] = torch.from_numpy(partial.sum(0, dtype=np.float64))
+    return torch.from_numpy(rows[: num_cameras * count * rec.SIZE]).view(records.shape), background_sums
+
+
+def zero_rows(count: int) -> np.ndarray:
+    """Gradient rows of zeros, each in a cache line of its own (numpy's arrays begin anywhere)."""
+    raw = np.zeros((count + 1) * rec.SIZE, np.float32)
+    start = -raw.ctypes.data % 64 // 4
+    return raw[start : start + count * rec.SIZE]
+
+
+def paint(records: Tensor, features: Tensor | None, camera: int, each: Pass) -> np.ndarray:
+    """Writes the features of a pass, and the depth behind them, into the colour words of the records.
+
+    This goes by way of numpy: the words painted over are nobody's saved values, so torch need not count a new version.
+    """
+    rows = records.detach().numpy()
+    if features is not None:
+        values = features if features.ndim == 2 else features[camera]
+        rows[:, each.words] = values.detach().numpy()[:, each.features]
+        if each.with_depth:
+            rows[:, rec.COLOR + each.num_features] = rows[:, rec.DEPTH]
+    return rows.reshape(-1)
