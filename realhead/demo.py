@@ -252,7 +252,7 @@ def _write(demo: Demo, records: dict[str, dict], numbers: dict[str, float]) -> P
         pictures = tuple((demo.relative(path), caption(name)) for name, path in made.figures.items())
         shown = [t for name, t in made.tables.items() if name.startswith("evaluation_") or name == "table_I"]
         tables = (comparison(numbers, read_expected()), *shown)
-        sections.append(Section("Numbers", pictures=pictures, tables=tables))
+        sections.insert(1, Section("Numbers", NUMBERS, pictures=pictures, tables=tables))
     return write_page(demo.folder / "index.html", "realhead: few-shot 3D Gaussian head avatars", sections)
 
 
@@ -264,6 +264,9 @@ def _closing(demo: Demo, page: Path, numbers: dict[str, float], seconds: float) 
     lines += [f"Finished in {seconds / 60:.1f} minutes.", f"Everything is on {page}"]
     return "\n".join(lines)
 
+
+NUMBERS = """Unseen views are other expressions from other cameras. Look at the pictures beside the numbers: the white \
+background flatters those of the whole picture, and the mean head is the floor."""
 
 INTRODUCTION = """The method of 3DRealHead, run from end to end on this machine: a prior over heads turns one to three \
 pictures of a person into 3D Gaussians that a video drives.

@@ -10,10 +10,12 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from tqdm import tqdm
 
@@ -25,12 +27,14 @@ from realhead.config import EnrollConfig
 from realhead.driving import to_uint8
 from realhead.errors import RealheadError
 from realhead.evaluation_anchors import ceiling_avatar, enrolled_avatar, floor_avatar
-from realhead.evaluation_measures import clip_target, measure, temporal
+from realhead.evaluation_measures import measure, temporal
 from realhead.evaluation_record import header, read_result
 from realhead.evaluation_summary import closed_share, summarise
+from realhead.evaluation_targets import Targets
 from realhead.evaluation_views import PersonViews, Protocol, ScoredView, people_of, person_views
 from realhead.model.checkpoint import load_prior
 from realhead.model.prior import Prior
+from realhead.rendering import render
 
 STEP_COST, VIEW_COST, CEILING_COST = 3, 1, 6
 """Rough units of time of a fitted picture, a scored picture and a step of the ceiling; for the progress bar only."""
@@ -155,7 +159,7 @@ class _Run:
         steps = self.config.enroll.stage1_steps + self.config.enroll.stage2_steps
         anchors = int(self.config.floor) + int(self.config.ceiling_steps > 0)
         methods = len(self.config.shots) + anchors
-        scored = len(views.unseen) + len(views.clip) + max(len(v) for v in views.enrolled.values())
+        scored = len(views.unseen) + len(views.clip) + len(views.shared)
         fitting = STEP_COST * steps * sum(self.config.shots) + CEILING_COST * self.config.ceiling_steps
         return fitting + VIEW_COST * methods * scored
 
@@ -167,14 +171,20 @@ class _Run:
             return done
         before = self.bar.n
         part = {"rows": [], "temporal": [], "pictures": [], "floor": None, "left_out": {}}
+        enrolled = [ScoredView(views.home, view) for view in views.shared]
+        scored = {"enrolled": enrolled, "unseen": views.unseen, "clip": views.clip, "shown": []}
         if self.folder and number < self.config.pictured_people and self.config.pictures:
-            part["pictures"].append(self._keep(views, "truth", None))
+            scored["shown"] = _shown(views, self.config.pictures)
+            self._keep(views.person, "truth", [s.view.image() for s in scored["shown"]], part)
+        targets = {name: Targets([s.view for s in items], self.prior.head) for name, items in scored.items()}
         for method, avatar in self._avatars(views):
-            self._measure(views, method, avatar, part)
+            made: dict = {}  # Gaussians of this method by timestep
+            drawn = {n: render_views(avatar, items, method != "floor", made) for n, items in scored.items() if items}
+            self._measure({"person": views.person, "method": method}, drawn, targets, part, views.clip_gap)
             if method == "floor":
                 part["floor"] = avatar.info
-            if part["pictures"]:
-                part["pictures"].append(self._keep(views, method, avatar))
+            if "shown" in drawn:
+                self._keep(views.person, method, drawn["shown"], part)
         self.bar.update(before + self._work(views) - self.bar.n)
         if path:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -201,45 +211,40 @@ class _Run:
                 ceiling_avatar(self.prior, views.captures, views.home, config.ceiling_steps, config.seed, update),
             )
 
-    def _measure(self, views: PersonViews, method: str, avatar: Avatar, part: dict) -> None:
-        enrolled = views.enrolled.get(_shots(method)) or max(views.enrolled.values(), key=len)
-        groups = {"enrolled": [ScoredView(views.home, view) for view in enrolled], "unseen": views.unseen}
-        head, mouth, left_out = self.prior.head, method != "floor", part["left_out"]
-        for group, scored in groups.items():
-            pictures = render_views(avatar, scored, mouth)
+    def _measure(self, who: dict, drawn: dict[str, Tensor], targets: dict[str, Targets], part: dict, gap: int) -> None:
+        for group in ("enrolled", "unseen"):
             vgg = self.config.vgg_views if group == "unseen" else 0
-            for region, numbers in measure(pictures, [s.view for s in scored], head, left_out, vgg).items():
-                part["rows"].append(
-                    {"person": views.person, "method": method, "views": group, "region": region, **numbers}
-                )
-            self.bar.update(VIEW_COST * len(scored))
-        if len(views.clip) > 1:
-            numbers = temporal(render_views(avatar, views.clip, mouth), clip_target(views.clip), left_out)
-            part["temporal"].append({"person": views.person, "method": method, "gap": views.clip_gap, **numbers})
-            self.bar.update(VIEW_COST * len(views.clip))
+            for region, numbers in measure(drawn[group], targets[group], part["left_out"], vgg).items():
+                part["rows"].append({**who, "views": group, "region": region, **numbers})
+            self.bar.update(VIEW_COST * len(drawn[group]))
+        if len(drawn.get("clip", ())) > 1:
+            part["temporal"].append({**who, "gap": gap, **temporal(drawn["clip"], targets["clip"], part["left_out"])})
+            self.bar.update(VIEW_COST * len(drawn["clip"]))
 
-    def _keep(self, views: PersonViews, method: str, avatar: Avatar | None) -> dict:
+    def _keep(self, person: str, method: str, pictures: Iterable[Tensor], part: dict) -> None:
         from PIL import Image
 
-        shown = _shown(views, self.config.pictures)
-        pictures = [s.view.image() for s in shown] if avatar is None else render_views(avatar, shown, method != "floor")
         self.folder.mkdir(parents=True, exist_ok=True)
         names = []
         for number, picture in enumerate(pictures):
-            name = f"{views.person}_{number}_{method}.png"
+            name = f"{person}_{number}_{method}.png"
             Image.fromarray(to_uint8(picture)).save(self.folder / name, optimize=True)
             names.append(f"{self.folder.name}/{name}")
-        return {"person": views.person, "method": method, "files": names}
+        part["pictures"].append({"person": person, "method": method, "files": names})
 
 
-def render_views(avatar: Avatar, scored: list[ScoredView], mouth: bool = True) -> Tensor:
-    """Drives an avatar to the timesteps of some views and renders it there, [B, H, W, 3].
+def render_views(
+    avatar: Avatar, scored: list[ScoredView], mouth: bool = True, made: dict | None = None
+) -> Float[Tensor, "b h w 3"]:
+    """Drives an avatar to the timesteps of some views and renders it there.
 
-    The mouth map is that of each timestep's frontal picture, never of the view that is rendered.
+    Args:
+        avatar: Who is driven.
+        scored: Where to; the mouth map is that of each timestep's frontal picture, never of the view that is rendered.
+        mouth: Whether the mouth map is used.
+        made: Keeps the Gaussians of each timestep between calls.
     """
-    from realhead.rendering import render
-
-    made = {}
+    made = {} if made is None else made
     pictures = []
     for item in scored:
         key = (item.capture.folder, item.view.frame.timestep)
@@ -258,7 +263,3 @@ def _shown(views: PersonViews, count: int) -> list[ScoredView]:
     widest = [s for s in by_opening if s.view.frame is by_opening[0].view.frame]
     others = [s for s in views.unseen if s.view.frame is not by_opening[0].view.frame]
     return [first, widest[0], *reversed(widest[1:]), *others][:count]
-
-
-def _shots(method: str) -> int | None:
-    return int(method.removesuffix("-shot")) if method.endswith("-shot") else None

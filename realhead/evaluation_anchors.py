@@ -16,11 +16,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from realhead.avatar import Avatar
-from realhead.capture.capture import Capture, CaptureSet, View
+from realhead.capture.capture import Capture, CaptureSet, Frame, View
+from realhead.condition.mouth import sample_image
 from realhead.condition.store import neutral_views
-from realhead.condition.texture import identity_texture
+from realhead.condition.texture import identity_texture, texel_visibility
 from realhead.config import EnrollConfig, LossConfig, TrainConfig
 from realhead.enrollment import enroll
 from realhead.errors import CheckpointError
@@ -78,14 +81,14 @@ def enrolled_avatar(
 
 
 def floor_avatar(prior: Prior, captures: CaptureSet, frontal: View) -> Avatar:
-    """The mean head in the right tone: mean identity features of training people, mean shape, one gain a channel.
+    """The mean head in the right tone: mean identity features of training people, mean shape, the person's skin colour.
 
     Without training people in the set, the features are those of an empty identity texture.
 
     Args:
         prior: The prior.
         captures: Where training people are looked for.
-        frontal: The person's enrolled picture; the gains make the mean head match its mean colour inside the mask.
+        frontal: The person's enrolled picture; one gain a channel gives the mean face its colour.
     """
     homes = [min(own, key=lambda c: c.neutral.effort) for own in list(captures.people("train").values())[:MEAN_OF]]
     with torch.no_grad():
@@ -96,14 +99,23 @@ def floor_avatar(prior: Prior, captures: CaptureSet, frontal: View) -> Avatar:
     info = {"kind": "floor", "mean_of": len(homes)}
     shape = torch.zeros_like(frontal.frame.shape)
     avatar = Avatar(prior, shape, maps, None, None, info)
-    return replace(avatar, colour=_gains(avatar, frontal))
+    rendered = avatar.render(frontal.frame, frontal.camera)
+    mean_frame = replace(frontal.frame, shape=shape)
+    tones = [
+        skin_colour(avatar, frontal, frontal.frame, frontal.image()),
+        skin_colour(avatar, frontal, mean_frame, rendered),
+    ]
+    gain = tones[0] / tones[1].clamp_min(0.02)
+    return replace(avatar, colour=torch.cat([torch.diag(gain), torch.zeros(3, 1)], 1))
 
 
-def _gains(avatar: Avatar, view: View) -> torch.Tensor:
-    """Affine colour transform that only scales channels: least squares inside the mask."""
-    rendered, target, mask = avatar.render(view.frame, view.camera), view.image(), view.mask()[..., None]
-    gain = (rendered * target * mask).sum((0, 1)) / (rendered.square() * mask).sum((0, 1)).clamp_min(1e-6)
-    return torch.cat([torch.diag(gain), torch.zeros(3, 1)], 1)
+def skin_colour(avatar: Avatar, view: View, frame: Frame, image: Float[Tensor, "h w 3"]) -> Float[Tensor, "3"]:
+    """Median colour of the face's skin in a picture, where the mesh of `frame` says that the camera sees it."""
+    with torch.no_grad():
+        vertices = avatar.head(**frame.parameters())[0]
+        seen = texel_visibility(avatar.head, avatar.uv_map, vertices, view.camera) > 0.25
+        xy, _ = view.camera.project(avatar.uv_map.interpolate(vertices))
+    return sample_image(image, xy[seen & avatar.uv_map.region("face")]).median(0).values
 
 
 def ceiling_avatar(

@@ -24,7 +24,7 @@ from realhead.model.prior import Prior
 if TYPE_CHECKING:
     from realhead.evaluation import EvaluationConfig
 
-VERSION = 1
+VERSION = 2
 """Counts changes of what the numbers mean; results of another version are made again."""
 
 _log = logging.getLogger(__name__)

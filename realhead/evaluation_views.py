@@ -57,6 +57,11 @@ class PersonViews:
     clip: list[ScoredView]
 
     @property
+    def shared(self) -> list[View]:
+        """Pictures that every enrolled avatar was given, so that methods are compared on the same ones."""
+        return min(self.enrolled.values(), key=len)
+
+    @property
     def clip_gap(self) -> int:
         """Largest step between two frames of the clip; 1 for consecutive ones."""
         timesteps = [s.view.frame.timestep for s in self.clip]

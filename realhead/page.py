@@ -13,7 +13,9 @@ from realhead.report_tables import Table
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 h1 { font-size: 1.7rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-top: 1px solid #ddd; padding-top: 1rem; }
-figure { margin: 1rem 0; } img, video { max-width: 100%; height: auto; background: #fff; }
+.row { display: flex; flex-wrap: wrap; gap: 0 1.5rem; align-items: flex-start; }
+figure { margin: 1rem 0; max-width: 100%; } img, video { max-width: 100%; height: auto; background: #fff; }
+nav a { margin-right: 1rem; }
 figcaption, .note { color: #555; font-size: .88rem; } .failed { color: #8a2d00; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .85rem; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left; vertical-align: top; }
@@ -55,11 +57,12 @@ def write_page(path: Path, title: str, sections: Sequence[Section]) -> Path:
         sections: Its parts in order.
     """
     body = "\n".join(_section(section) for section in sections)
+    links = " ".join(f'<a href="#{_anchor(section)}">{html.escape(section.title)}</a>' for section in sections)
     text = (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{html.escape(title)}</h1>\n{body}\n</body>\n</html>\n"
+        f"<h1>{html.escape(title)}</h1>\n<nav>{links}</nav>\n{body}\n</body>\n</html>\n"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -69,13 +72,14 @@ def write_page(path: Path, title: str, sections: Sequence[Section]) -> Path:
 
 
 def _section(section: Section) -> str:
-    parts = [f"<h2>{html.escape(section.title)}</h2>"]
+    parts = [f'<h2 id="{_anchor(section)}">{html.escape(section.title)}</h2>']
     parts += [f"<p>{html.escape(line)}</p>" for line in section.text.splitlines() if line]
     if section.failed:
         parts.append(f'<p class="failed">This part did not work: {html.escape(section.failed)}</p>')
-    parts += [_figure(f'<img src="{_path(src)}" alt="{html.escape(what)}">', what) for src, what in section.pictures]
-    video = '<video src="{}" controls loop muted playsinline preload="metadata" aria-label="{}"></video>'
-    parts += [_figure(video.format(_path(src), html.escape(what)), what) for src, what in section.clips]
+    figures = [_figure(f'<img src="{_path(src)}" alt="{html.escape(what)}">', what) for src, what in section.pictures]
+    video = '<video src="{}" controls autoplay loop muted playsinline aria-label="{}"></video>'
+    figures += [_figure(video.format(_path(src), html.escape(what)), what) for src, what in section.clips]
+    parts += ['<div class="row">', *figures, "</div>"] if figures else []
     parts += [table_html(table) for table in section.tables]
     parts += [f'<p><a href="{_path(src)}">{html.escape(what)}</a></p>' for src, what in section.links]
     if section.seconds is not None:
@@ -98,6 +102,10 @@ def table_html(table: Table) -> str:
         + "\n".join(lines)
         + f"\n</table></div>\n{notes}"
     )
+
+
+def _anchor(section: Section) -> str:
+    return "".join(c if c.isalnum() else "-" for c in section.title.lower())
 
 
 def _figure(content: str, what: str) -> str:

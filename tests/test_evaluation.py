@@ -10,14 +10,15 @@ import pytest
 import torch
 from evaluation_data import QUICK, SIZE, make_people, tiny_prior
 
-from realhead import evaluation
+from realhead import evaluation, metrics
 from realhead.capture import CaptureSet
 from realhead.errors import CaptureError, RealheadError
 from realhead.evaluation import evaluate, render_views
-from realhead.evaluation_anchors import ceiling_avatar, enrolled_avatar, floor_avatar
+from realhead.evaluation_anchors import ceiling_avatar, enrolled_avatar, floor_avatar, skin_colour
 from realhead.evaluation_curves import enrollment_curves
-from realhead.evaluation_measures import MOUTH_CROP, crop, measure, mouth_box, quantised, temporal
+from realhead.evaluation_measures import measure, quantised, temporal
 from realhead.evaluation_summary import closed_share, line_of, summarise
+from realhead.evaluation_targets import MOUTH_CROP, Targets, crop, lpips_to, mouth_box
 from realhead.evaluation_views import ScoredView, camera_azimuth, people_of, person_views
 
 
@@ -34,6 +35,11 @@ def clips(tmp_path_factory) -> CaptureSet:
 @pytest.fixture(scope="module")
 def views(people):
     return person_views("bela", people.people("test")["bela"], "studio", replace(QUICK, shots=(0, 1, 3)))
+
+
+@pytest.fixture(scope="module")
+def targets(views) -> Targets:
+    return Targets([s.view for s in views.unseen], tiny_prior().head)
 
 
 @pytest.fixture(scope="module")
@@ -82,9 +88,8 @@ def test_protocols_refuse_what_they_cannot_take(people, clips, tmp_path):
         evaluate(tiny_prior(), people, "stdio", tmp_path / "x.json")
 
 
-def test_truth_scores_perfectly_everywhere(views):
-    shown = [s.view for s in views.unseen]
-    rows = measure(torch.stack([v.image() for v in shown]), shown, tiny_prior().head, {})
+def test_truth_scores_perfectly_everywhere(targets):
+    rows = measure(targets.images, targets, {})
     assert set(rows) == {"picture", "mask", "mouth"}
     for row in rows.values():
         assert (
@@ -92,11 +97,30 @@ def test_truth_scores_perfectly_everywhere(views):
         )
 
 
-def test_mask_does_not_see_the_background(views):
-    shown = [s.view for s in views.unseen]
-    truth, mask = (torch.stack([getattr(v, name)() for v in shown]) for name in ("image", "mask"))
-    rows = measure(torch.where(mask[..., None] > 0, truth, 0.0), shown, tiny_prior().head, {})
-    assert rows["mask"]["psnr"] == 100 and rows["picture"]["psnr"] < 20
+def test_mask_does_not_see_the_background(targets):
+    rows = measure(torch.where(targets.masks[..., None] > 0, targets.images, 0.0), targets, {})
+    assert rows["mask"]["psnr"] == 100 and rows["mask"]["lpips_alex"] == pytest.approx(0, abs=1e-6)
+    assert rows["picture"]["psnr"] < 20
+
+
+def test_numbers_are_those_of_the_metrics(targets):
+    pictures = quantised((targets.images * 0.8 + 0.1 * torch.rand(targets.images.shape)).clamp(0, 1))
+    rows, facing = measure(pictures, targets, {}), targets.facing
+    for region, mask in (("picture", None), ("mask", targets.masks)):
+        for name, metric in (("psnr", metrics.psnr), ("ssim", metrics.ssim), ("lpips_alex", metrics.lpips)):
+            assert rows[region][name] == pytest.approx(float(metric(pictures, targets.images, mask).mean()), rel=1e-4)
+    wanted = metrics.identity(pictures[facing], targets.images[facing], points=targets.points).mean()
+    assert rows["picture"]["id"] == pytest.approx(float(wanted), rel=1e-4)
+    torch.testing.assert_close(lpips_to(pictures, targets.features), metrics.lpips(pictures, targets.images))
+
+
+def test_temporal_numbers_are_those_of_the_metrics(views):
+    clip = Targets([s.view for s in views.clip], tiny_prior().head)
+    pictures = quantised((clip.images + 0.2 * torch.rand(clip.images.shape)).clamp(0, 1))
+    row = temporal(pictures, clip, {})
+    for variant in ("tlp", "tlp_x100", "lpips_consecutive", "lpips_tdiff"):
+        wanted = float(metrics.t_lpips(pictures, clip.images, variant=variant))
+        assert row[variant] == pytest.approx(wanted, rel=1e-4)
 
 
 def test_mouth_crop_is_around_the_lips(views):
@@ -115,21 +139,15 @@ def test_predictions_are_rounded_to_8_bits():
     assert torch.equal(values, values.round()) and values.max() == 255
 
 
-def test_missing_weights_are_noted_not_hidden(views, monkeypatch):
+def test_missing_weights_are_noted_not_hidden(targets, monkeypatch):
     def refuse(*_, **__):
         raise RealheadError("no weights here")
 
     monkeypatch.setattr("realhead.metrics.lpips", refuse)
     left_out = {}
-    shown = [s.view for s in views.unseen]
-    rows = measure(torch.stack([v.image() for v in shown]), shown, tiny_prior().head, left_out, vgg=1)
-    assert rows["mask"]["lpips_alex"] is None and left_out["lpips_vgg"] == "no weights here"
-
-
-def test_temporal_numbers_of_a_perfect_clip(views):
-    truth = torch.stack([s.view.image() for s in views.clip])
-    row = temporal(truth, truth, {})
-    assert row["tlp"] == 0 and row["lpips_tdiff"] == pytest.approx(0, abs=1e-6) and row["lpips_consecutive"] > 0
+    rows = measure(targets.images, targets, left_out, vgg=1)
+    assert rows["picture"]["lpips_vgg"] is None and left_out == {"lpips_vgg": "no weights here"}
+    assert "tlp" not in temporal(targets.images, targets, left_out) and "t-LPIPS" in left_out
 
 
 def test_mouth_map_comes_from_the_frontal_picture(views, monkeypatch):
@@ -141,14 +159,24 @@ def test_mouth_map_comes_from_the_frontal_picture(views, monkeypatch):
     assert used and set(used) == {"00"}
 
 
-def test_floor_has_the_persons_tone_and_no_identity(people, views):
+def test_floor_has_the_persons_skin_and_no_identity(people, views):
     frontal = views.enrolled[1][0]
     floor = floor_avatar(tiny_prior(), people, frontal)
-    mask = frontal.mask()[..., None]
-    assert floor.colour[:, 3].count_nonzero() == 0
-    mean = [(x * mask).sum((0, 1)) / mask.sum() for x in (floor.render(frontal.frame, frontal.camera), frontal.image())]
-    torch.testing.assert_close(*mean, atol=0.1, rtol=0)  # least squares, not equal means
+    mean_frame = replace(frontal.frame, shape=floor.shape)
+    picture = floor.render(frontal.frame, frontal.camera)
+    truth = skin_colour(floor, frontal, frontal.frame, frontal.image())
+    torch.testing.assert_close(skin_colour(floor, frontal, mean_frame, picture), truth, atol=0.02, rtol=0)
     assert floor.info["mean_of"] == 1 and not floor.shape.any()
+
+
+def test_skin_colour_ignores_everything_but_the_face(people, views):
+    frontal = views.enrolled[1][0]
+    floor = floor_avatar(tiny_prior(), people, frontal)
+    picture = frontal.image().clone()
+    before = skin_colour(floor, frontal, frontal.frame, picture)
+    picture[: SIZE // 5] = 0.0
+    picture[-SIZE // 5 :] = 0.0
+    torch.testing.assert_close(skin_colour(floor, frontal, frontal.frame, picture), before, atol=0.02, rtol=0)
 
 
 def test_kept_avatar_is_not_enrolled_again(views, tmp_path, monkeypatch):
@@ -203,12 +231,12 @@ def test_interrupted_evaluation_goes_on_with_the_next_person(people, tmp_path, m
     config, seen = replace(QUICK, shots=(0,), floor=False), []
     original = evaluation._Run._measure
 
-    def measured(self, views, *rest):
-        if views.person == "carl" and not seen.count("carl"):
+    def measured(self, who, *rest):
+        if who["person"] == "carl" and not seen.count("carl"):
             seen.append("carl")
             raise KeyboardInterrupt
-        seen.append(views.person)
-        return original(self, views, *rest)
+        seen.append(who["person"])
+        return original(self, who, *rest)
 
     monkeypatch.setattr(evaluation._Run, "_measure", measured)
     with pytest.raises(KeyboardInterrupt):
