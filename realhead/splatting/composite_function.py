@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,11 +11,10 @@ from torch import Tensor
 from realhead.splatting.kernels import records as rec
 from realhead.splatting.kernels.compose import blend
 from realhead.splatting.kernels.replay import gather, replay
-from realhead.splatting.kernels.tiles import deal, depth_order, tile_lists
-from realhead.splatting.project_function import Drawn, Settings, flat, torch_threads
-from realhead.splatting.scene import refuse
+from realhead.splatting.project_function import flat
+from realhead.splatting.threads import run
+from realhead.splatting.tile_lists import TileLists
 
-MAX_PAIRS = 1 << 27  # (Gaussian, tile) pairs of one camera: their gradient rows take 8 GB
 NO_GRADIENT = np.empty(0, np.float32)
 
 
@@ -55,22 +53,6 @@ def plan_passes(num_features: int, with_depth: bool) -> list[Pass]:
     return [Pass(start, min(3, num_features - start), with_depth and start == starts[-1]) for start in starts]
 
 
-class TileLists:
-    """Depth-ordered lists of one camera, and where the gradient rows lie."""
-
-    def __init__(self, settings: Settings, drawn: Drawn):
-        number, extra = int(drawn.totals[:, 1].sum()), int(drawn.totals[:, 2].sum())
-        if number + extra > MAX_PAIRS:
-            refuse(f"{number} Gaussians cover {number + extra} tiles of 64x32 pixels; make them or the image smaller.")
-        threads = numba.get_num_threads()
-        order = depth_order(drawn.keys, drawn.totals[:, 1], threads)
-        self.ids, self.offsets = tile_lists(drawn.spans, order, *settings.tiles, threads)
-        self.jobs = deal(self.offsets, threads)
-        self.num_extra = extra
-        self.bases = np.cumsum(drawn.totals[:, 2]) - drawn.totals[:, 2]
-        self.shared, self.totals = drawn.shared, drawn.totals
-
-
 class Composite(torch.autograd.Function):
     """Blends the records of each camera into its image."""
 
@@ -80,19 +62,18 @@ class Composite(torch.autograd.Function):
         num_cameras, num_channels = len(records), sum(p.num_channels for p in passes)
         images = torch.empty(num_cameras, settings.height, settings.width, num_channels)
         alphas = torch.empty(num_cameras, settings.height, settings.width)
-        with torch_threads():
-            lists = [TileLists(settings, each) for each in drawn]
-            for c, tiles in enumerate(lists):
-                for each in passes:
-                    record = paint(records[c], features, c, each)
-                    background = np.zeros(each.num_channels, np.float32)
-                    if backgrounds is not None:
-                        background[: each.num_features] = backgrounds[c, each.features].detach()
-                    blend(
-                        settings.lanes, settings.rows, each.channels, record, record.view(np.int32), tiles.ids,
-                        tiles.offsets, tiles.jobs, background, settings.width, settings.height, each.first_feature,
-                        flat(images[c]), flat(alphas[c]),
-                    )  # fmt: skip
+        lists = [TileLists(settings, each) for each in drawn]
+        for c, tiles in enumerate(lists):
+            for each in passes:
+                record = paint(records[c], features, c, each)
+                background = np.zeros(each.num_channels, np.float32)
+                if backgrounds is not None:
+                    background[: each.num_features] = backgrounds[c, each.features].detach()
+                run(
+                    blend, settings.lanes, settings.rows, each.channels, record, record.view(np.int32), tiles.ids,
+                    tiles.offsets, tiles.jobs, background, settings.width, settings.height, each.first_feature,
+                    flat(images[c]), flat(alphas[c]),
+                )  # fmt: skip
         ctx.settings, ctx.passes, ctx.lists = settings, passes, lists
         ctx.save_for_backward(records, features, backgrounds, images, alphas)
         ctx.set_materialize_grads(False)
@@ -107,22 +88,21 @@ class Composite(torch.autograd.Function):
         grad_features = None if features is None else torch.zeros_like(features)
         grad_backgrounds = None if backgrounds is None else torch.zeros_like(backgrounds)
         total = None
-        with torch_threads():
-            for each in ctx.passes:
-                grad_alpha = grad_alphas if each.first_feature == 0 else None
-                grads = _backward_pass(ctx, each, records, features, images, alphas, grad_images, grad_alpha)
-                rows, background_sums = grads
-                if features is not None:
-                    target = grad_features[..., each.features]
-                    target += rows[..., each.words].sum(0) if features.ndim == 2 else rows[..., each.words]
-                    depth = rows[..., rec.COLOR + each.num_features].clone() if each.with_depth else 0.0
-                    rows[..., rec.COLOR :] = 0.0
-                    rows[..., rec.COLOR + 3] = depth  # where `Project` looks for it
-                elif each.num_features == 0:
-                    rows[..., rec.COLOR + 3] = rows[..., rec.COLOR]
-                if backgrounds is not None:
-                    grad_backgrounds[:, each.features] = background_sums[:, : each.num_features]
-                total = rows if total is None else total + rows
+        for each in ctx.passes:
+            grad_alpha = grad_alphas if each.first_feature == 0 else None
+            grads = _backward_pass(ctx, each, records, features, images, alphas, grad_images, grad_alpha)
+            rows, background_sums = grads
+            if features is not None:
+                target = grad_features[..., each.features]
+                target += rows[..., each.words].sum(0) if features.ndim == 2 else rows[..., each.words]
+                depth = rows[..., rec.COLOR + each.num_features].clone() if each.with_depth else 0.0
+                rows[..., rec.COLOR :] = 0.0
+                rows[..., rec.COLOR + 3] = depth  # where `Project` looks for it
+            elif each.num_features == 0:
+                rows[..., rec.COLOR + 3] = rows[..., rec.COLOR]
+            if backgrounds is not None:
+                grad_backgrounds[:, each.features] = background_sums[:, : each.num_features]
+            total = rows if total is None else total + rows
         return None, None, None, total[..., : rec.QA], total, grad_features, grad_backgrounds
 
 
@@ -137,12 +117,13 @@ def _backward_pass(ctx, each: Pass, records, features, images, alphas, grad_imag
         words, first_row = record.view(np.int32), c * count
         wanted = each.num_channels if ctx.needs_input_grad[6] else 0
         partial = np.zeros((len(tiles.offsets) - 1, wanted), np.float32)
-        replay(
-            settings.lanes, settings.rows, each.channels, record, words, tiles.ids, tiles.offsets, tiles.bases,
+        run(
+            replay, settings.lanes, settings.rows, each.channels, record, words, tiles.ids, tiles.offsets, tiles.bases,
             tiles.jobs, settings.width, settings.height, each.first_feature, flat(images[c]), flat(alphas[c]),
-            flat(grad_images[c]), NO_GRADIENT if grad_alphas is None else flat(grad_alphas[c]), rows, first_row, extra_rows, partial,
+            flat(grad_images[c]), NO_GRADIENT if grad_alphas is None else flat(grad_alphas[c]), rows, first_row,
+            extra_rows, partial,
         )  # fmt: skip
-        gather(settings.lanes, words, tiles.shared, tiles.totals, tiles.bases, rows, first_row, extra_rows)
+        run(gather, settings.lanes, words, tiles.shared, tiles.totals, tiles.bases, rows, first_row, extra_rows)
         extra_rows += tiles.num_extra
         if wanted:
             background_sums[c] = torch.from_numpy(partial.sum(0, dtype=np.float64))

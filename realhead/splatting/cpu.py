@@ -3,14 +3,16 @@
 Two autograd functions: `Project` (Gaussians to projected means, depths and records) and `Composite` (records to
 pixels). The projected means pass from one to the other as a plain tensor, so that `retain_grad` works on them.
 
-Threads: as many as torch uses. Numba's and torch's thread pools spin against each other when other programs keep the
-cores busy; the environment variable OMP_WAIT_POLICY=passive, set before Python starts, makes them sleep instead: up to
-ten times steadier on a busy machine, a little slower on an idle one.
+Threads: as many as torch uses (`torch.set_num_threads`), see `threads`. On a busy machine the environment variable
+OMP_WAIT_POLICY=passive, set before Python starts, keeps torch's own threads from spinning beside them.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from realhead.splatting import compilation  # noqa: F401  (says when kernels are compiled)
 from realhead.splatting.backends import expected_depth
@@ -38,7 +40,7 @@ def draw_with_kernels(scene: Scene, lanes: tuple[int, ...] = LANES):
         scene.width, scene.height, scene.near, scene.far, scene.eps2d, scene.radius_clip, scene.antialiased,
         scene.sh_degree if harmonics else -1, lanes,
     )  # fmt: skip
-    centres = -torch.linalg.solve(scene.viewmats[:, :3, :3], scene.viewmats[:, :3, 3])
+    centres = camera_centres(scene.viewmats)
     try:
         means2d, depths, records, radii, drawn = Project.apply(
             settings, scene.means, scene.covars, scene.quats, scene.scales, scene.opacities,
@@ -64,3 +66,11 @@ def draw_with_kernels(scene: Scene, lanes: tuple[int, ...] = LANES):
         "height": scene.height,
     }
     return images, alphas, meta
+
+
+def camera_centres(viewmats: Float[Tensor, "c 4 4"]) -> Float[Tensor, "c 3"]:
+    """Where the cameras stand, -R^-1 t; by way of torch only where a gradient is wanted."""
+    if viewmats.requires_grad:
+        return -torch.linalg.solve(viewmats[:, :3, :3], viewmats[:, :3, 3])
+    views = viewmats.numpy()
+    return torch.from_numpy(-np.linalg.solve(views[:, :3, :3], views[:, :3, 3:])[..., 0])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,6 +11,7 @@ from torch import Tensor
 from realhead.splatting.kernels import records as rec
 from realhead.splatting.kernels.project import CAMERA_SIZE, project
 from realhead.splatting.kernels.project_backward import CAMERA_GRADIENTS, project_backward
+from realhead.splatting.threads import run
 
 LONGEST_BLOCK = 8  # rows between two exponentials, where eps2d allows it
 SAFE_EPS2D = 0.299  # square pixels; see `kernels.compose`
@@ -63,17 +62,6 @@ class Drawn:
     """[chunks, 4]; see `kernels.project.project`."""
 
 
-@contextmanager
-def torch_threads():
-    """Lets Numba use as many threads as torch, and leaves its setting as it was."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)))
-    try:
-        yield
-    finally:
-        numba.set_num_threads(before)
-
-
 def flat(tensor: Tensor | None) -> np.ndarray | None:
     """A tensor's values as a flat array, shared where it is contiguous."""
     return None if tensor is None else tensor.detach().contiguous().numpy().reshape(-1)
@@ -109,17 +97,16 @@ class Project(torch.autograd.Function):
         radii = torch.empty(num_cameras, count, 2, dtype=torch.int32)
         cameras = [camera_words(settings, *each) for each in zip(viewmats, Ks, centres, strict=True)]
         drawn = []
-        with torch_threads():
-            for c, camera in enumerate(cameras):
-                record, keys = flat(records[c]), np.empty(count, np.float32)
-                spans, shared = np.empty(count, np.int64), np.empty(count, np.int32)
-                totals = np.zeros((-(-count // rec.CHUNK), 4), np.int64)
-                project(
-                    settings.lanes, camera, *arrays, opacity, _colors_of(colors, c, settings),
-                    settings.degree, settings.antialiased, record, record.view(np.int32), flat(means2d[c]),
-                    flat(depths[c]), keys, flat(radii[c]).view(np.float32), spans, shared, totals,
-                )  # fmt: skip
-                drawn.append(Drawn(keys.view(np.uint32), spans, shared, totals))
+        for c, camera in enumerate(cameras):
+            record, keys = flat(records[c]), np.empty(count, np.float32)
+            spans, shared = np.empty(count, np.int64), np.empty(count, np.int32)
+            totals = np.zeros((-(-count // rec.CHUNK), 4), np.int64)
+            run(
+                project, settings.lanes, camera, *arrays, opacity, _colors_of(colors, c, settings),
+                settings.degree, settings.antialiased, record, record.view(np.int32), flat(means2d[c]),
+                flat(depths[c]), keys, flat(radii[c]).view(np.float32), spans, shared, totals,
+            )  # fmt: skip
+            drawn.append(Drawn(keys.view(np.uint32), spans, shared, totals))
         if any(d.totals[:, 0].any() for d in drawn):
             raise OutOfRangeError
         ctx.settings, ctx.cameras = settings, cameras
@@ -140,15 +127,14 @@ class Project(torch.autograd.Function):
         arrays = [flat(t) for t in (means, covars, quats, scales)]
         if grad_records is None:
             grad_records = torch.zeros_like(records)
-        with torch_threads():
-            for c, camera in enumerate(ctx.cameras):
-                grad_depth = np.zeros(count, np.float32) if grad_depths is None else flat(grad_depths[c])
-                project_backward(
-                    settings.lanes, camera, *arrays, _colors_of(colors, c, settings), settings.degree,
-                    settings.antialiased, flat(records[c]), *_rows_of_means2d(grad_means2d, grad_records, c),
-                    grad_depth, flat(grad_records[c]), c > 0, want_camera, *(flat(g) for g in grads),
-                    _colors_of(grad_colors, c, settings), sums[c],
-                )  # fmt: skip
+        for c, camera in enumerate(ctx.cameras):
+            grad_depth = np.zeros(count, np.float32) if grad_depths is None else flat(grad_depths[c])
+            run(
+                project_backward, settings.lanes, camera, *arrays, _colors_of(colors, c, settings), settings.degree,
+                settings.antialiased, flat(records[c]), *_rows_of_means2d(grad_means2d, grad_records, c),
+                grad_depth, flat(grad_records[c]), c > 0, want_camera, *(flat(g) for g in grads),
+                _colors_of(grad_colors, c, settings), sums[c],
+            )  # fmt: skip
         if not want_camera:
             return None, *grads, grad_colors, None, None, None
         total = torch.from_numpy(sums.sum(1, dtype=np.float64).astype(np.float32))

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -145,16 +146,20 @@ def _check_color_shape(scene: Scene, n: int, num_cameras: int) -> int:
 
 
 def _check_cameras(scene: Scene) -> None:
-    Ks = scene.Ks.detach().to("cpu", torch.float64)
-    viewmats = scene.viewmats.detach().to("cpu", torch.float64)
-    check_finite({"Ks": Ks, "viewmats": viewmats})
-    if not bool(((Ks[:, 0, 0] > 0) & (Ks[:, 1, 1] > 0) & (Ks[:, 2, 2] == 1)).all()):
+    # in numpy, whose calls cost a fifth of torch's on matrices this small
+    Ks = scene.Ks.detach().cpu().double().numpy()
+    viewmats = scene.viewmats.detach().cpu().double().numpy()
+    for name, values in (("Ks", Ks), ("viewmats", viewmats)):
+        bad = int((~np.isfinite(values)).sum())
+        if bad:
+            refuse(f"{name} holds {bad} NaN or infinite values of {values.size}; find out where they come from.")
+    if not ((Ks[:, 0, 0] > 0) & (Ks[:, 1, 1] > 0) & (Ks[:, 2, 2] == 1)).all():
         refuse("Ks holds a singular matrix; pass [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0 pixels.")
-    if bool((Ks[:, [0, 1, 2, 2], [1, 0, 0, 1]] != 0).any()):
+    if Ks[:, [0, 1, 2, 2], [1, 0, 0, 1]].any():
         refuse("Ks holds skew or a third row other than 0, 0, 1; undistort the images first.")
-    if bool((torch.linalg.det(viewmats[:, :3, :3]).abs() < 1e-12).any()):
+    if (np.abs(np.linalg.det(viewmats[:, :3, :3])) < 1e-12).any():
         refuse("viewmats holds a singular rotation; pass cam_from_world matrices.")
-    if bool((viewmats[:, 3] != torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64)).any()):
+    if (viewmats[:, 3] != (0.0, 0.0, 0.0, 1.0)).any():
         refuse("viewmats holds a last row other than 0, 0, 0, 1; pass cam_from_world matrices (not transposed).")
 
 

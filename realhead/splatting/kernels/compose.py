@@ -14,11 +14,10 @@ one row, and each alpha is an exponential.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from realhead.splatting.kernels import records as rec
 from realhead.splatting.kernels.channels import add_to_planes, fma_tuples, load_planes, splats, store_pixels
-from realhead.splatting.kernels.jit import inlined, kernel
+from realhead.splatting.kernels.jit import inlined, kernel, take
 from realhead.splatting.kernels.memory import get, iota, load, prefetch, splat, store
 from realhead.splatting.kernels.simd import exp2, fma, maximum, minimum, minus_abs, select
 
@@ -60,7 +59,7 @@ def start_column(dx, dy, qa, qb, qc, opacity):
     return alpha, exp2(minimum(maximum(slope + qc * (TWO * dy + ONE), f32(-126.0)), f32(126.0)))
 
 
-@kernel()
+@kernel
 def _blend_tile(lanes, rows, channels, records, words, ids, first, last, left, top, planes):
     """Draws the list of one tile into its planes: transmittance 2^-64 (negative: finished), then D colours."""
     width, height, row_step = len(lanes), len(rows), (1 + len(channels)) * TILE_W
@@ -116,14 +115,15 @@ def _write_row(lanes, channels, planes, place, count, background, image, target,
         x += 1
 
 
-@kernel(parallel=True)
+@kernel
 def blend(
-    lanes, rows, channels, records, words, ids, offsets, jobs, background, image_width, image_height, channel,
+    counter, lanes, rows, channels, records, words, ids, offsets, jobs, background, image_width, image_height, channel,
     image, alpha,
 ):  # fmt: skip
     """Composites all tiles.
 
     Args:
+        counter: Of the tiles that were taken.
         lanes, rows, channels: Types of the code (see `simd`, `channels`); rows is the greatest height of a block.
         records, words: [N * 16] float32, and the same memory as int32.
         ids, offsets: Depth-ordered Gaussians of tile t are ids[offsets[t] : offsets[t + 1]].
@@ -138,11 +138,15 @@ def blend(
     row_step = (1 + len(channels)) * TILE_W
     stride = image.size // alpha.size
     full = splat(lanes, DOWN)
-    for job in prange(jobs.shape[0]):
+    planes = np.empty(row_step * TILE_H, np.float32)
+    while True:
+        job = take(counter)
+        if job >= jobs.shape[0]:
+            return
         tile = jobs[job]
         left, top = tile % tiles_x * TILE_W, tile // tiles_x * TILE_H
         columns, rows_here = min(TILE_W, image_width - left), min(TILE_H, image_height - top)
-        planes = np.zeros(row_step * TILE_H, np.float32)
+        planes[:] = ZERO
         for y in range(TILE_H):
             for x in range(0, TILE_W, len(lanes)):
                 store(planes, y * row_step + x, full)

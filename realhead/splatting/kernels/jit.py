@@ -1,11 +1,13 @@
-"""How the kernels are compiled, and when their machine code on disk is out of date."""
+"""How the kernels are compiled, when their machine code on disk is out of date, and how they share out their work."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-from numba import config, njit
+from llvmlite import ir
+from numba import config, njit, types
+from numba.extending import intrinsic
 
 # Everything of `fastmath` but `reassoc`, which would fold the rounding trick (x + M) - M of `exp2` to x, and but `nnan`
 # and `ninf`, since the kernels look for NaN and infinity in what the user passes.
@@ -24,23 +26,30 @@ def _sources_digest() -> str:
 DIGEST = _sources_digest()
 
 
-def kernel(parallel: bool = False):
-    """Compiles a function and keeps its machine code on disk.
+def kernel(function):
+    """Compiles a function that runs without Python's lock, and keeps its machine code on disk.
 
     Numba throws cached code away when the file of the function itself changes. Ours inlines what other files define, so
     its validity is tied to all of them.
     """
-
-    def compile_lazily(function):
-        dispatcher = njit(parallel=parallel, fastmath=set(FAST), cache=True)(function)
-        index = getattr(dispatcher._cache, "_cache_file", None)
-        if index is not None:  # absent where no folder can be written to, or with NUMBA_DISABLE_JIT=1
-            index._source_stamp = DIGEST
-        return dispatcher
-
-    return compile_lazily
+    dispatcher = njit(nogil=True, fastmath=set(FAST), cache=True)(function)
+    index = getattr(dispatcher._cache, "_cache_file", None)
+    if index is not None:  # absent where no folder can be written to, or with NUMBA_DISABLE_JIT=1
+        index._source_stamp = DIGEST
+    return dispatcher
 
 
 def inlined(function):
     """Compiles a function into its callers."""
     return njit(forceinline=True, fastmath=set(FAST))(function)
+
+
+@intrinsic
+def take(typing, counter):
+    """Takes the next piece of work: returns counter[0] and adds one to it, undisturbed by other threads."""
+
+    def lower(context, builder, sig, args):
+        array = context.make_array(counter)(context, builder, args[0])
+        return builder.atomic_rmw("add", array.data, ir.Constant(ir.IntType(64), 1), "monotonic")
+
+    return types.int64(counter), lower

@@ -9,12 +9,12 @@ rotation, the projected covariance of C is T C T^T. Means are read, and records 
 from __future__ import annotations
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numba.extending import overload
 
 from realhead.splatting.kernels import records as rec
 from realhead.splatting.kernels.harmonics import write_basis
-from realhead.splatting.kernels.jit import FAST, inlined, kernel
+from realhead.splatting.kernels.jit import FAST, inlined, kernel, take
 from realhead.splatting.kernels.memory import any_lane, get, load, not_finite, splat, store, store_pairs, transpose
 from realhead.splatting.kernels.simd import (
     ceil,
@@ -229,7 +229,7 @@ def pixel_interval(centre, reach, size):
     return pack_int16(select(drawn, low, ONE), select(drawn, high, ZERO)), drawn
 
 
-@kernel()
+@kernel
 def project_group(
     lanes, camera, means, covars, quats, scales, opacities, colors, degree, antialiased, first, scratch,
     records, means2d, depths, keys, radii,
@@ -316,14 +316,15 @@ def project_group(
     return bad
 
 
-@kernel(parallel=True)
+@kernel
 def project(
-    lanes, camera, means, covars, quats, scales, opacities, colors, degree, antialiased,
+    counter, lanes, camera, means, covars, quats, scales, opacities, colors, degree, antialiased,
     records, words, means2d, depths, keys, radii, spans, shared, totals,
 ):  # fmt: skip
-    """Projects all Gaussians.
+    """Projects all Gaussians, chunk by chunk.
 
     Args:
+        counter: Of the chunks that were taken.
         lanes: Lane width as a type.
         camera: [CAMERA_SIZE].
         means, covars, quats, scales, opacities, colors: Flat float32 arrays; covars, or quats and scales, may be None.
@@ -339,8 +340,11 @@ def project(
             of those in several tiles.
     """
     count, width = opacities.shape[0], len(lanes)
-    for chunk in prange(totals.shape[0]):
-        scratch = np.empty(SCRATCH * width, np.float32)
+    scratch = np.empty(SCRATCH * width, np.float32)
+    while True:
+        chunk = take(counter)
+        if chunk >= totals.shape[0]:
+            return
         bad, i, end = 0, chunk * CHUNK, min(count, (chunk + 1) * CHUNK)
         while i < whole_groups(count, chunk, width):
             bad |= project_group(

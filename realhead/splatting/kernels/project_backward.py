@@ -7,12 +7,12 @@ stored. With several cameras, each adds to the gradients of those before.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange, types
+from numba import types
 from numba.extending import overload
 
 from realhead.splatting.kernels import records as rec
 from realhead.splatting.kernels.harmonics import direction_gradient, write_basis
-from realhead.splatting.kernels.jit import inlined, kernel
+from realhead.splatting.kernels.jit import inlined, kernel, take
 from realhead.splatting.kernels.memory import load, splat, store, transpose, transpose_add
 from realhead.splatting.kernels.project import (
     CHUNK,
@@ -201,7 +201,7 @@ def camera_backward(lanes, scratch, x, y, z, gp, gt0, gt1, sx, sy, tx, ty, gc):
         store(scratch, place, load(lanes, scratch, place) + gc[i])
 
 
-@kernel()
+@kernel
 def backward_group(
     lanes, camera, means, covars, quats, scales, colors, degree, antialiased, first, scratch, records,
     grad_means2d, means2d_stride, grad_depths, grad_records, add, want_camera,
@@ -265,9 +265,9 @@ def backward_group(
         camera_backward(lanes, scratch, x, y, z, (g_px, g_py, g_pz), gt0, gt1, sx, sy, tx, ty, gc)
 
 
-@kernel(parallel=True)
+@kernel
 def project_backward(
-    lanes, camera, means, covars, quats, scales, colors, degree, antialiased, records,
+    counter, lanes, camera, means, covars, quats, scales, colors, degree, antialiased, records,
     grad_means2d, means2d_stride, grad_depths, grad_records, add, want_camera,
     grad_means, grad_covars, grad_quats, grad_scales, grad_opacities, grad_colors, grad_camera,
 ):  # fmt: skip
@@ -282,8 +282,11 @@ def project_backward(
         grad_camera: [chunks, 15] float32, sums over the Gaussians of a chunk, is written.
     """
     count, width = grad_opacities.shape[0], len(lanes)
-    for chunk in prange(grad_camera.shape[0]):
-        scratch = np.empty(SCRATCH * width, np.float32)
+    scratch = np.empty(SCRATCH * width, np.float32)
+    while True:
+        chunk = take(counter)
+        if chunk >= grad_camera.shape[0]:
+            return
         scratch[S_CAMERA * width :] = ZERO
         i, end = chunk * CHUNK, min(count, (chunk + 1) * CHUNK)
         while i < whole_groups(count, chunk, width):

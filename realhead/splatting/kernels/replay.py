@@ -13,7 +13,6 @@ adds them up in a fixed order: no atomics, and the same bits for any number of t
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from realhead.splatting.kernels import records as rec
 from realhead.splatting.kernels.channels import (
@@ -51,7 +50,7 @@ from realhead.splatting.kernels.compose import (
     row_span,
     start_column,
 )  # fmt: skip
-from realhead.splatting.kernels.jit import inlined, kernel
+from realhead.splatting.kernels.jit import inlined, kernel, take
 from realhead.splatting.kernels.memory import get, iota, load, prefetch, splat, store, store_sums
 from realhead.splatting.kernels.simd import fma, minimum, minus_abs, select
 
@@ -63,7 +62,7 @@ ROW = np.arange(8, dtype=np.float32) - MIDDLE
 ROW_SQUARED = ROW * ROW
 
 
-@kernel()
+@kernel
 def _replay_tile(
     lanes, rows, channels, records, words, ids, bases, first, last, left, top, planes, grads, first_row, extra_row
 ):  # fmt: skip
@@ -167,10 +166,10 @@ def _read_row(
                 totals[c] += (ONE - alpha[pixel + x]) * planes[place + (2 + c) * TILE_W + x]
 
 
-@kernel(parallel=True)
+@kernel
 def replay(
-    lanes, rows, channels, records, words, ids, offsets, bases, jobs, image_width, image_height, channel, image, alpha,
-    grad_image, grad_alpha, grads, first_row, extra_row, grad_background,
+    counter, lanes, rows, channels, records, words, ids, offsets, bases, jobs, image_width, image_height, channel,
+    image, alpha, grad_image, grad_alpha, grads, first_row, extra_row, grad_background,
 ):  # fmt: skip
     """Writes the gradient rows of all (tile, Gaussian) pairs; arguments as in `blend`.
 
@@ -185,13 +184,17 @@ def replay(
     row_step = (2 + len(channels)) * TILE_W
     stride = image.size // alpha.size
     full = splat(lanes, DOWN)
-    for job in prange(jobs.shape[0]):
+    planes = np.empty(row_step * TILE_H, np.float32)
+    while True:
+        job = take(counter)
+        if job >= jobs.shape[0]:
+            return
         tile = jobs[job]
         left, top = tile % tiles_x * TILE_W, tile // tiles_x * TILE_H
         columns, rows_here = min(TILE_W, image_width - left), min(TILE_H, image_height - top)
         if offsets[tile] == offsets[tile + 1] and grad_background.size == 0:
             continue
-        planes = np.zeros(row_step * TILE_H, np.float32)
+        planes[:] = ZERO
         for y in range(TILE_H):
             for x in range(0, TILE_W, len(lanes)):
                 store(planes, y * row_step + x, full)
@@ -207,8 +210,8 @@ def replay(
         )  # fmt: skip
 
 
-@kernel(parallel=True)
-def gather(lanes, words, shared, totals, bases, grads, first_row, extra_row):
+@kernel
+def gather(counter, lanes, words, shared, totals, bases, grads, first_row, extra_row):
     """Adds the extra rows of Gaussians in several tiles to their first one.
 
     Args:
@@ -218,7 +221,10 @@ def gather(lanes, words, shared, totals, bases, grads, first_row, extra_row):
         totals: Their number per chunk in column 3 (see `project`).
         bases, grads, first_row, extra_row: As in `replay`.
     """
-    for chunk in prange(totals.shape[0]):
+    while True:
+        chunk = take(counter)
+        if chunk >= totals.shape[0]:
+            return
         extra = SIZE * (extra_row + bases[chunk])
         for j in range(chunk * rec.CHUNK, chunk * rec.CHUNK + totals[chunk, 3]):
             k = shared[j] * SIZE
