@@ -75,7 +75,7 @@ def _grown(style: Style, traits: HairTraits, roots: Roots, neutral, atlas, shift
     length = length * (1 - front) + style.front * front
     length = length * traits.length * rng.uniform(0.82, 1.08, num)
     if style.top < 0.09:  # cut shorter towards the nape
-        length = length * np.clip((y + 0.07) / 0.06, 0.3, 1)
+        length = length * np.clip((y + 0.06) / 0.06, 0.12, 1)
     skin = atlas.regions["skin"] & ~atlas.regions["ears"]
     anchors = _anchors(neutral, atlas, shift, traits)
     corners = neutral[atlas.faces[skin[atlas.faces].all(1)]]

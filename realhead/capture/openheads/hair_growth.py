@@ -15,6 +15,8 @@ import numpy as np
 LATITUDES, LONGITUDES = 48, 96
 ROOT_LENGTH = 0.028
 """Metres over which a style's weights pass from those at the root to those further on."""
+DEEPEST = 0.012
+"""Metres below the radius map beyond which a point hangs free: under the nape the map is the shoulders."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def grow(roots, normals, lengths, layers, weights, anchors, grid, face_box, stif
             ox, oy, oz = px - anchors[0, 0], py - anchors[0, 1], pz - anchors[0, 2]
             r = np.sqrt(ox * ox + oy * oy + oz * oz) + 1e-9
             lowest = _radius(grid, ox, oy, oz) + layers[s] * min(1.0, 3.0 * t)
-            if r < lowest:
+            if lowest - DEEPEST < r < lowest:
                 px, py, pz = px + ox / r * (lowest - r), py + oy / r * (lowest - r), pz + oz / r * (lowest - r)
             out[s, k, 0], out[s, k, 1], out[s, k, 2] = px, py, pz
     return out
@@ -150,7 +152,7 @@ def push_out(strands, centre, grid, clearance):
             x, y, z = strands[s, k, 0] - centre[0], strands[s, k, 1] - centre[1], strands[s, k, 2] - centre[2]
             r = np.sqrt(x * x + y * y + z * z) + 1e-9
             lowest = _radius(grid, x, y, z) + clearance
-            if r < lowest:
+            if lowest - DEEPEST < r < lowest:
                 factor = lowest / r
                 strands[s, k, 0] = centre[0] + x * factor
                 strands[s, k, 1] = centre[1] + y * factor

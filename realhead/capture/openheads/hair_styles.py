@@ -43,7 +43,7 @@ STYLES: dict[str, Style] = {s.name: s for s in (
 )}  # fmt: skip
 
 COLORS: dict[str, tuple[float, float, float]] = {
-    "black": (0.014, 0.011, 0.010), "dark": (0.030, 0.019, 0.012), "brown": (0.062, 0.034, 0.018),
+    "black": (0.016, 0.012, 0.011), "dark": (0.036, 0.022, 0.014), "brown": (0.080, 0.043, 0.022),
     "light_brown": (0.14, 0.077, 0.037), "blond": (0.36, 0.21, 0.095), "platinum": (0.46, 0.37, 0.25),
     "red": (0.20, 0.066, 0.022), "auburn": (0.095, 0.033, 0.015), "dyed": (0.10, 0.02, 0.05),
 }  # fmt: skip
@@ -93,15 +93,15 @@ def sample_hair(rng: np.random.Generator, female: float, age: float, darkness: f
                    "fringe": 1.6, "tied": 2.6, "slick": 0.4, "afro": 4 * max(0, darkness - 0.45)}  # fmt: skip
     names = list(chances)
     style = names[rng.choice(len(names), p=np.array(list(chances.values())) / sum(chances.values()))]
-    light = float(np.clip(1 - 2.6 * darkness, 0, 1))
-    weights = {"black": 0.5 + 2 * darkness, "dark": 0.9, "brown": 1.2 * (0.3 + light), "light_brown": light,
-               "blond": 1.6 * light, "platinum": 0.5 * light, "red": 0.3 * light, "auburn": 0.4 * light + 0.05,
+    light = float(np.clip(1 - 1.7 * darkness, 0, 1))
+    weights = {"black": 0.2 + 2 * darkness, "dark": 0.7, "brown": 1.2 * (0.3 + light), "light_brown": 1.3 * light,
+               "blond": 1.7 * light, "platinum": 0.5 * light, "red": 0.5 * light, "auburn": 0.6 * light + 0.05,
                "dyed": 0.06}  # fmt: skip
     keys = list(weights)
     color_name = keys[rng.choice(len(keys), p=np.array(list(weights.values())) / sum(weights.values()))]
     color = np.array(COLORS[color_name]) * rng.uniform(0.75, 1.25)
     natural = COLORS["dark"] if color_name in ("dyed", "platinum") else color
-    grey = float(np.clip((age - 0.45) * 2.2 + rng.normal(0, 0.25), 0, 0.95)) if age > 0.35 else 0.0
+    grey = float(np.clip((age - 0.6) * 2.4 + rng.normal(0, 0.25), 0, 0.95)) if age > 0.4 else 0.0
     grey = grey if grey > 0.12 else 0.0
     brow = np.array(natural) * 0.55 + 0.004
     beard = BEARDS[rng.choice(6, p=[0.42, 0.2, 0.13, 0.11, 0.08, 0.06])] if man else "none"

@@ -173,7 +173,7 @@ def _add_lip_play(values: np.ndarray, rng: np.random.Generator) -> None:
     effort = np.clip(np.abs(values[:, mouth]).sum(1, keepdims=True), 0, 1.2)
     play = rng.normal(0, 1, (len(values) + 60, 2))
     play = gaussian_filter1d(play, 5.0, axis=0)[30 : 30 + len(values)] / 0.238  # unit spread after this filter
-    values[:, [NAMES["lipFlare"], NAMES["lipSkew"]]] += 0.45 * effort * play
+    values[:, [NAMES["lipFlare"], NAMES["lipSkew"]]] += np.array([0.30, 0.45]) * effort * play
 
 
 def _add_blinks(values: np.ndarray, rng: np.random.Generator, habits: Habits) -> None:

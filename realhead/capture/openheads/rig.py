@@ -7,8 +7,8 @@ import numpy as np
 from realhead.capture.camera import Camera
 
 # Azimuth (to the person's left) and elevation in degrees; index 08 looks the head in the face, as in NeRSemble.
-PLACES = ((-80, 5), (-68, -14), (-62, 22), (-50, 4), (-38, -16), (-32, 25), (-18, 6), (-12, -15), (0, 0), (10, 26),
-          (20, 5), (34, -16), (40, 24), (52, 4), (66, -14), (80, 6))  # fmt: skip
+PLACES = ((-80, 4), (-68, -13), (-62, 16), (-50, 3), (-38, -15), (-32, 16), (-18, 4), (-12, -14), (0, 0), (10, 18),
+          (20, 4), (34, -15), (40, 16), (52, 3), (66, -13), (80, 5))  # fmt: skip
 TARGET = (0.0, 0.005, -0.02)
 VISIBLE = 0.355
 """Metres of the picture's height at the target: a head with hair takes about three quarters of it."""
