@@ -15,6 +15,10 @@ class CaptureError(RealheadError):
     """A capture folder, or a file in it, is not what it should be."""
 
 
+class OutsideError(CaptureError):
+    """A path leaves its folder: the file that names it is hostile, and nothing of it is believed."""
+
+
 class CheckpointError(RealheadError):
     """A checkpoint is damaged, or was made with another head, UV layout or conditioning."""
 

@@ -132,20 +132,69 @@ def test_capture_set_finds_people_and_holds_out(copy):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda c: c["frames"][2].pop("fl_x"), "fl_x"),
-        (lambda c: c["frames"][2].update(transform_matrix=[[1, 2], [3, 4]]), "4x4"),
-        (lambda c: c["frames"][2].update(cx=float("nan")), "finite"),
-        (lambda c: c["frames"][2].update(w=10**9), "size"),
+        (lambda e: e.pop("fl_x"), "fl_x"),
+        (lambda e: e.update(transform_matrix=[[1, 2], [3, 4]]), "4x4"),
+        (lambda e: e.update(transform_matrix=np.zeros((4, 4)).tolist()), "rotation"),
+        (lambda e: e.update(transform_matrix=np.diag([-1.0, 1, 1, 1]).tolist()), "rotation"),
+        (lambda e: e.update(cx=float("nan")), "finite"),
+        (lambda e: e.update(cx="1" * 400), "finite"),
+        (lambda e: e.update(w=10**9), "size"),
+    ],
+)
+def test_bad_cameras_are_left_out_and_listed(copy, change, sentence):
+    edit(copy / "transforms.json", lambda c: change(c["frames"][2]))
+    capture = Capture.open(copy)
+    assert len(capture.keys()) == 35 and len(capture.broken) == 1
+    assert "transforms.json, frame 2" in capture.broken[0] and sentence in capture.broken[0]
+    edit(copy / "transforms.json", lambda c: [change(e) for e in c["frames"] if e is not c["frames"][2]])
+    with pytest.raises(CaptureError, match=sentence):
+        Capture.open(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
         (lambda c: c["frames"][2].update(file_path="../../../../etc/passwd"), "outside"),
         (lambda c: c["frames"][2].update(file_path="/etc/passwd"), "outside"),
+        (lambda c: c["frames"][2].update(flame_param_path="a\0b"), "outside"),
         (lambda c: c.update(frames={}), "frames"),
     ],
 )
-def test_bad_camera_files_get_a_sentence(copy, change, sentence):
+def test_hostile_lists_are_refused_altogether(copy, change, sentence):
     edit(copy / "transforms.json", change)
     with pytest.raises(CaptureError, match=sentence) as error:
         Capture.open(copy)
     assert "transforms.json" in str(error.value)
+
+
+def test_one_broken_frame_leaves_the_others(copy):
+    """Also where the broken one is the neutral frame: another takes its place."""
+    path = copy / "flame_param" / "00002.npz"
+    path.write_bytes(path.read_bytes()[:80])
+    picture = copy / "images" / "00000_03.png"
+    picture.write_bytes(picture.read_bytes()[:80])
+    capture = Capture.open(copy)
+    assert capture.timesteps == [0, 1, 3] == [frame.timestep for frame in capture.frames]
+    assert len(capture.keys()) == 27 and {t for t, _ in capture.keys("test")} == {3}
+    assert capture.neutral.timestep == 1
+    assert len(capture.broken) == 1 and "00002.npz" in capture.broken[0]
+
+
+def test_capture_without_a_usable_frame_says_why(copy):
+    for path in (copy / "flame_param").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(CaptureError, match="No frame of .*00000.npz"):
+        _ = Capture.open(copy).frames
+
+
+def test_coefficients_beyond_the_heads_are_another_heads(copy, head):
+    path = copy / "flame_param" / "00001.npz"
+    with np.load(path) as data:
+        arrays = dict(data)
+    arrays["shape"][head.num_shape] = 0.1
+    np.savez(path, **arrays)
+    with pytest.raises(CaptureError, match="another head"):
+        Capture.open(copy).frame(1)
 
 
 def test_folder_without_transforms_gets_a_sentence(tmp_path):

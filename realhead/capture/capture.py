@@ -1,93 +1,34 @@
 """The capture on disk: one person in one sequence, seen by one or more cameras.
 
 The layout is the export of the VHAP tracker (images, fg_masks, flame_param, transforms*.json) with `realhead.json`
-beside it, which names the head that the parameters belong to. Two traps of that layout are undone here and nowhere
-else: the camera matrices have OpenGL axes (y up, z backward), and `cy` is stored as `h - cy`.
+beside it, which names the head that the parameters belong to; `realhead.capture.layout` reads it. Frames that cannot be
+used are left out and listed in `Capture.broken`.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from realhead.capture.camera import Camera
-from realhead.capture.files import inside, read_json, read_npz, read_png
+from realhead.capture.files import picture_size, read_json
+from realhead.capture.frame import Frame, View
+from realhead.capture.layout import Entry, read_entries, read_frame, read_split
 from realhead.errors import CaptureError
 
 if TYPE_CHECKING:
     from realhead.head.model import Head
 
+__all__ = ["Capture", "CaptureSet", "Frame", "Split", "View"]
 Split = Literal["train", "val", "test", "all"]
-
-
-@dataclass(frozen=True)
-class Frame:
-    """Head parameters of one timestep.
-
-    Attributes:
-        timestep: Index inside the capture.
-        shape: Identity coefficients [S] (unit variance).
-        expression: Expression coefficients [E].
-        pose: Axis-angle rotations in radians of root, neck, jaw, left eye, right eye, shape [5, 3].
-        translation: Root translation in metres [3].
-        eyelids: Left and right eyelid in [0, 1], shape [2], or None.
-    """
-
-    timestep: int
-    shape: Float[Tensor, "s"]
-    expression: Float[Tensor, "e"]
-    pose: Float[Tensor, "5 3"]
-    translation: Float[Tensor, "3"]
-    eyelids: Float[Tensor, "2"] | None = None
-
-    def parameters(self) -> dict[str, Tensor | None]:
-        """Keyword arguments of `Head.forward`, with a leading batch of one."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "timestep"}
-        return {name: None if value is None else value[None] for name, value in values.items()}
-
-    @property
-    def effort(self) -> float:
-        """How far the face is from neutral: the norm of expression and jaw (jaw in units of 0.1 rad)."""
-        return float(torch.cat([self.expression, self.pose[2] * 10]).norm())
-
-
-@dataclass(frozen=True)
-class View:
-    """One picture: a timestep seen by a camera."""
-
-    frame: Frame
-    camera: Camera
-    image_path: Path
-    mask_path: Path | None
-
-    def image(self, background: float = 1.0) -> Float[Tensor, "h w 3"]:
-        """The picture in [0, 1], composited on a grey level (files are stored on white)."""
-        image = self._read(self.image_path, 3)
-        return image if background == 1.0 else image + (1 - self.mask()[..., None]) * (background - 1.0)
-
-    def mask(self) -> Float[Tensor, "h w"]:
-        """Straight alpha of the head in [0, 1]; ones where the capture has no masks."""
-        if self.mask_path is None:
-            return torch.ones(self.camera.height, self.camera.width)
-        return self._read(self.mask_path, 1)[..., 0]
-
-    def _read(self, path: Path, channels: int) -> Tensor:
-        pixels = read_png(path, channels)
-        if pixels.shape[:2] != (self.camera.height, self.camera.width):
-            raise CaptureError(
-                f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels but its camera says "
-                f"{self.camera.width}x{self.camera.height}: resize the picture or correct w and h in transforms.json."
-            )
-        return torch.from_numpy(pixels.astype(np.float32) / 255)
+_log = logging.getLogger(__name__)
 
 
 class Capture:
@@ -99,19 +40,25 @@ class Capture:
         person: The person's name.
         sequence: The sequence's name.
         cameras: Cameras by name.
+        broken: One sentence for every frame that is left out.
     """
 
-    def __init__(self, folder: Path, info: dict, entries: list[dict], splits: dict[str, set], head: Head | None):
+    def __init__(
+        self, folder: Path, info: dict, entries: list[Entry], splits: dict[str, set], head: Head | None,
+        broken: tuple[str, ...] = (),
+    ):  # fmt: skip
         """Use `Capture.open`."""
         self.folder, self.info, self._head = folder, info, head
+        self.broken: list[str] = list(broken)
         self.person = info.get("person", folder.parent.name)
         self.sequence = info.get("sequence", folder.name)
-        self._entries = {(e["timestep_index"], e["camera"].name): e for e in entries}
+        self._entries = {(e.timestep, e.camera.name): e for e in entries}
         self._splits = splits
-        self.timesteps = sorted({t for t, _ in self._entries})
+        self._parameters: dict[int, Path] = {}
         self.cameras: dict[str, Camera] = {}
         for entry in entries:
-            self.cameras.setdefault(entry["camera"].name, entry["camera"])
+            self.cameras.setdefault(entry.camera.name, entry.camera)
+            self._parameters.setdefault(entry.timestep, entry.parameters)
 
     @classmethod
     def open(cls, folder: str | Path, head: Head | None = None) -> Capture:
@@ -131,13 +78,12 @@ class Capture:
                 "or `realhead import`."
             )
         info = read_json(folder / "realhead.json") if (folder / "realhead.json").exists() else {}
-        entries = [_entry(folder, e, i) for i, e in enumerate(_frames(folder / "transforms.json"))]
-        splits = {}
-        for split in ("train", "val", "test"):
-            path = folder / f"transforms_{split}.json"
-            if path.exists():
-                splits[split] = {(e["timestep_index"], _camera_name(e)) for e in _frames(path)}
-        return cls(folder, info, entries, splits, head)
+        entries, broken = read_entries(folder)
+        for sentence in broken:
+            _log.warning("left out: %s", sentence)
+        paths = {split: folder / f"transforms_{split}.json" for split in ("train", "val", "test")}
+        splits = {split: read_split(path) for split, path in paths.items() if path.exists()}
+        return cls(folder, info, entries, splits, head, tuple(broken))
 
     @property
     def head(self) -> Head:
@@ -158,9 +104,25 @@ class Capture:
                 )
         return self._head
 
+    @cached_property
+    def timesteps(self) -> list[int]:
+        """Timesteps whose parameters can be read, in order; the others are listed in `broken`."""
+        good = []
+        _ = self._counts  # an unknown head is not the frames' fault
+        for timestep in sorted(self._parameters):
+            try:
+                self.frame(timestep)
+                good.append(timestep)
+            except CaptureError as error:
+                self.broken.append(str(error))
+                _log.warning("left out: %s", error)
+        if not good:
+            raise CaptureError(f"No frame of {self.folder} can be used, the first because: {self.broken[0]}")
+        return good
+
     @property
     def frames(self) -> list[Frame]:
-        """All timesteps in order."""
+        """All usable timesteps in order."""
         return [self.frame(t) for t in self.timesteps]
 
     def frame(self, timestep: int) -> Frame:
@@ -173,29 +135,19 @@ class Capture:
 
         return lru_cache(maxsize=4096)(self._read_frame)
 
+    @cached_property
+    def _counts(self) -> tuple[int, int]:
+        """Identity and expression coefficients of the head."""
+        known = self.info.get("num_shape"), self.info.get("num_expression")
+        return known if all(isinstance(n, int) and n > 0 for n in known) else self._head_counts()
+
+    def _head_counts(self) -> tuple[int, int]:
+        return self.head.num_shape, self.head.num_expression
+
     def _read_frame(self, timestep: int) -> Frame:
-        entry = next(e for (t, _), e in self._entries.items() if t == timestep)
-        path = entry["flame_param_path"]
-        data = read_npz(path)
-        num_shape = self.info.get("num_shape") or self.head.num_shape
-        num_expression = self.info.get("num_expression") or self.head.num_expression
-        try:
-            rows = ("rotation", "neck_pose", "jaw_pose")
-            pose = [data[k].reshape(3) for k in rows] + list(data["eyes_pose"].reshape(2, 3))
-            arrays = {
-                "shape": data["shape"].reshape(-1)[:num_shape],
-                "expression": data["expr"].reshape(-1)[:num_expression],
-                "pose": np.stack(pose),
-                "translation": data["translation"].reshape(3),
-                "eyelids": data["eyelids"].reshape(2) if "eyelids" in data else None,
-            }
-        except (KeyError, ValueError) as error:
-            raise CaptureError(f"{path} is not a FLAME parameter file: {error}; export it again.") from error
-        for name, array in arrays.items():
-            if array is not None and not np.isfinite(array).all():
-                raise CaptureError(f"{path} holds NaN or infinite values in {name}; track this timestep again.")
-        tensors = {k: None if a is None else torch.from_numpy(a.astype(np.float32)) for k, a in arrays.items()}
-        return Frame(timestep, **tensors)
+        if timestep not in self._parameters:
+            raise CaptureError(f"{self.folder} has no timestep {timestep}.")
+        return read_frame(self._parameters[timestep], timestep, *self._counts)
 
     def view(self, timestep: int, camera: str) -> View:
         """One picture; a KeyError-free sentence if the capture has no such picture."""
@@ -203,13 +155,19 @@ class Capture:
             entry = self._entries[timestep, camera]
         except KeyError:
             raise CaptureError(f"{self.folder} has no picture of timestep {timestep} by camera {camera}.") from None
-        return View(self.frame(timestep), entry["camera"], entry["file_path"], entry["fg_mask_path"])
+        return View(self.frame(timestep), entry.camera, entry.image, entry.mask)
 
     def keys(self, split: Split = "all") -> list[tuple[int, str]]:
         """(timestep, camera name) of every picture of a split. Without split files all of them are 'train'."""
-        if split == "all" or (split == "train" and not self._splits):
-            return sorted(self._entries)
-        return sorted(self._splits.get(split, set()) & set(self._entries))
+        return self._usable_keys[split]
+
+    @cached_property
+    def _usable_keys(self) -> dict[str, list[tuple[int, str]]]:
+        good = set(self.timesteps)
+        everything = {key for key in self._entries if key[0] in good}
+        splits = self._splits or {"train": everything}
+        chosen = {split: sorted(splits.get(split, set()) & everything) for split in ("train", "val", "test")}
+        return chosen | {"all": sorted(everything)}
 
     def views(self, split: Split = "all") -> list[View]:
         """All pictures of a split, by timestep, then camera."""
@@ -217,13 +175,25 @@ class Capture:
 
     @cached_property
     def neutral(self) -> Frame:
-        """The frame with the least expression."""
-        return min(self.frames, key=lambda frame: frame.effort)
+        """The frame with the least expression whose pictures are all there."""
+        ranked = sorted(self.frames, key=lambda frame: frame.effort)
+        return next((frame for frame in ranked if self._has_pictures(frame.timestep)), ranked[0])
+
+    def _has_pictures(self, timestep: int) -> bool:
+        try:
+            for entry in (e for (t, _), e in self._entries.items() if t == timestep):
+                for path in (entry.image, entry.mask):
+                    if path is not None:
+                        picture_size(path)
+        except CaptureError as error:
+            _log.warning("not taken as neutral: %s", error)
+            return False
+        return True
 
     @property
     def is_rig(self) -> bool:
         """Whether several cameras see the same timestep (a clip or a few photographs are no rig)."""
-        return len(self._entries) > len(self.timesteps)
+        return len(self._entries) > len(self._parameters)
 
     def frontal_camera(self, frame: Frame) -> str:
         """Name of the camera that looks the head in the face most directly at this timestep."""
@@ -287,44 +257,3 @@ class CaptureSet:
             if split == "all" or (capture.person in self.test_people) == (split == "test"):
                 people.setdefault(capture.person, []).append(capture)
         return people
-
-
-def _frames(path: Path) -> list[dict]:
-    frames = read_json(path).get("frames")
-    if not isinstance(frames, list) or not frames and path.name == "transforms.json":
-        raise CaptureError(f"{path} has no list 'frames'; export the capture again.")
-    return frames
-
-
-def _camera_name(entry: dict) -> str:
-    return f"{int(entry.get('camera_index', 0)):02d}"
-
-
-def _entry(folder: Path, entry: dict, index: int) -> dict:
-    """One element of 'frames' with our Camera and absolute paths."""
-    try:
-        opengl = torch.tensor(entry["transform_matrix"], dtype=torch.float64)
-        width, height = int(entry["w"]), int(entry["h"])
-        fx, fy, cx = float(entry["fl_x"]), float(entry["fl_y"]), float(entry["cx"])
-        cy = height - float(entry["cy"])  # stored flipped
-        paths = {"file_path": entry["file_path"], "flame_param_path": entry["flame_param_path"]}
-        timestep = int(entry["timestep_index"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CaptureError(
-            f"{folder / 'transforms.json'}, frame {index}: {error} is missing or malformed; export the capture again."
-        ) from error
-    finite = all(math.isfinite(v) for v in (fx, fy, cx, cy)) and bool(opengl.isfinite().all())
-    if opengl.shape != (4, 4) or not finite or not 0 < width <= 16384 or not 0 < height <= 16384:
-        raise CaptureError(
-            f"{folder / 'transforms.json'}, frame {index}: the camera is not a finite 4x4 pose with a size."
-        )
-    world_from_cam = opengl * torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)  # OpenGL -> OpenCV axes
-    K = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float32)
-    camera = Camera(K, torch.linalg.inv(world_from_cam).float(), width, height, _camera_name(entry))
-    mask = entry.get("fg_mask_path")
-    return {
-        "timestep_index": timestep,
-        "camera": camera,
-        "fg_mask_path": inside(folder, mask) if mask else None,
-        **{k: inside(folder, p) for k, p in paths.items()},
-    }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,16 +78,39 @@ class CaptureWriter:
             image: uint8 [H, W, 3], composited on white.
             mask: uint8 [H, W], straight alpha.
         """
-        stem = f"{frame.timestep:05d}_{int(camera.name):02d}.png"
-        Image.fromarray(image).save(self.folder / "images" / stem, compress_level=1)
-        Image.fromarray(mask).save(self.folder / "fg_masks" / stem, compress_level=1)
+        stem = f"{frame.timestep:05d}_{int(camera.name):02d}"
+        Image.fromarray(image).save(self.folder / "images" / f"{stem}.png", compress_level=1)
+        Image.fromarray(mask).save(self.folder / "fg_masks" / f"{stem}.png", compress_level=1)
+        self._add_entry(frame, camera, stem, (".png", ".png"))
+
+    def add_files(self, frame: Frame, camera: Camera, image: Path, mask: Path | None) -> None:
+        """Adds a picture that lies on disk already, on white, without decoding it: linked where that can be done.
+
+        Args:
+            frame: As in `add`.
+            camera: As in `add`.
+            image: PNG or JPEG of the camera's size.
+            mask: The same for its mask, or None where there is none.
+        """
+        stem = f"{frame.timestep:05d}_{int(camera.name):02d}"
+        for folder, path in (("images", image), ("fg_masks", mask)):
+            if path is not None:
+                _place(path, self.folder / folder / (stem + path.suffix.lower()))
+        suffixes = image.suffix.lower(), None if mask is None else mask.suffix.lower()
+        self._add_entry(frame, camera, stem, suffixes)
+
+    def _add_entry(self, frame: Frame, camera: Camera, stem: str, suffixes: tuple[str, str | None]) -> None:
         if frame.timestep not in self._frames:
             self._frames[frame.timestep] = frame
             np.savez(self.folder / "flame_param" / f"{frame.timestep:05d}.npz", **_parameters(frame))
-        self._entries[frame.timestep, int(camera.name)] = _entry(frame.timestep, camera, stem)
+        self._entries[frame.timestep, int(camera.name)] = _entry(frame.timestep, camera, stem, suffixes)
 
-    def close(self) -> Path:
-        """Writes the JSON files and returns the folder."""
+    def close(self, splits: dict[str, set[tuple[int, int]]] | None = None) -> Path:
+        """Writes the JSON files and returns the folder.
+
+        Args:
+            splits: (timestep, camera index) of the pictures of "train", "val" and "test"; default: VHAP's split.
+        """
         if not self._entries:
             raise CaptureError(f"{self.folder}: nothing was added to this capture.")
         first = min(self._frames.values(), key=lambda f: f.timestep)
@@ -97,7 +121,8 @@ class CaptureWriter:
         np.savez(self.folder / "canonical_flame_param.npz", **canonical)
         keys = sorted(self._entries)
         write_json(self.folder / "transforms.json", self._transforms(keys))
-        for split, chosen in self._split(keys).items():
+        chosen_by_split = self._split(keys) if splits is None else {k: sorted(v) for k, v in splits.items()}
+        for split, chosen in chosen_by_split.items():
             write_json(self.folder / f"transforms_{split}.json", self._transforms(chosen))
         write_json(self.folder / "realhead.json", self.info)
         return self.folder
@@ -153,7 +178,16 @@ def _parameters(frame: Frame) -> dict[str, np.ndarray]:
     return values if frame.eyelids is None else values | {"eyelids": frame.eyelids.numpy()[None]}
 
 
-def _entry(timestep: int, camera: Camera, stem: str) -> dict:
+def _place(source: Path, target: Path) -> None:
+    """A second name for a file, or a copy of it on another disk."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _entry(timestep: int, camera: Camera, stem: str, suffixes: tuple[str, str | None]) -> dict:
     world_from_cam = torch.linalg.inv(camera.cam_from_world.double())
     opengl = world_from_cam * torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)
     fx, fy, cx, cy = (float(camera.K[i, j]) for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
@@ -172,7 +206,7 @@ def _entry(timestep: int, camera: Camera, stem: str) -> dict:
         "camera_angle_x": 2 * math.atan(camera.width / (2 * fx)),
         "camera_angle_y": 2 * math.atan(camera.height / (2 * fy)),
         "transform_matrix": opengl.tolist(),
-        "file_path": f"images/{stem}",
-        "fg_mask_path": f"fg_masks/{stem}",
+        "file_path": f"images/{stem}{suffixes[0]}",
+        **({} if suffixes[1] is None else {"fg_mask_path": f"fg_masks/{stem}{suffixes[1]}"}),
         "flame_param_path": f"flame_param/{timestep:05d}.npz",
     }

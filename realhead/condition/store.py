@@ -16,7 +16,7 @@ from torch import Tensor
 from realhead.capture.capture import Capture, View
 from realhead.condition.mouth import MOUTH_CHANNELS, mouth_map, mouth_texels
 from realhead.condition.texture import identity_texture
-from realhead.errors import RealheadError
+from realhead.errors import CaptureError, RealheadError
 from realhead.head.uv import UVMap
 
 VERSION = 1
@@ -53,7 +53,13 @@ class Conditioning:
         return self.uv_map.scatter(self.textures[int(three_views)].float())
 
     def mouth(self, timestep: int) -> Float[Tensor, "c r r"]:
-        """Mouth map of a timestep, from its frontal picture."""
+        """Mouth map of a timestep, from its frontal picture.
+
+        Raises:
+            CaptureError: That picture could not be read when the maps were made.
+        """
+        if timestep not in self.timesteps:
+            raise CaptureError(f"Timestep {timestep} has no mouth map, since its frontal picture could not be read.")
         values = torch.zeros(len(self.uv_map.index), MOUTH_CHANNELS[self.kind])
         if values.shape[1]:
             values[mouth_texels(self.uv_map, self.kind)] = self.mouths[self.timesteps.index(timestep)].float()
