@@ -7,8 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from ast import literal_eval
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from difflib import get_close_matches
 from typing import Literal
+
+from realhead.errors import RealheadError
 
 Preset = Literal["tiny", "laptop", "paper"]
 
@@ -68,6 +73,10 @@ class TrainConfig:
     """Optimiser steps. Paper: 1,000,000."""
     batch_size: int = 2
     """Samples per step. Paper: 2."""
+    accumulate: int = 1
+    """Batches whose gradients are added up before a step."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the network's convolutions; geometry, splatting and losses stay in float32. Most CPUs are slower in bfloat16."""
     learning_rate: float = 8e-3
     """Adam's rate at the start; ours. Equalised weights have unit variance, so this moves them by 0.8 % a step; with
     StyleGAN's 0.002 hair had not begun to grow after 300 steps."""
@@ -157,3 +166,54 @@ def train_config(preset: Preset, **changes) -> TrainConfig:
 def config_hash(config) -> str:
     """First 12 hex digits of the SHA-256 of a configuration, written beside every result."""
     return hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def with_fields(config: TrainConfig, assignments: Iterable[str]) -> TrainConfig:
+    """Replaces fields given as text, such as 'learning_rate=4e-3' or 'loss.adversarial=0.05'.
+
+    Args:
+        config: The configuration to start from.
+        assignments: Texts NAME=VALUE; NAME may lead into `prior` and `loss` with a dot.
+
+    Raises:
+        RealheadError: No such field, or a value of another type.
+    """
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise RealheadError(f"'{assignment}' is no assignment: write NAME=VALUE, as in learning_rate=4e-3.")
+        config = _with_field(config, name, text, name)
+    return config
+
+
+def _with_field(config, name: str, text: str, whole: str):
+    first, _, rest = name.partition(".")
+    names = [f.name for f in fields(config)]
+    if first not in names:
+        near = get_close_matches(first, names, 1)
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(names)}."
+        raise RealheadError(f"There is no field '{whole}': {hint}")
+    old = getattr(config, first)
+    if is_dataclass(old) != bool(rest):
+        what = "a group of fields" if is_dataclass(old) else "a single field"
+        raise RealheadError(f"'{whole}' does not name a field, since {first} is {what}.")
+    return replace(config, **{first: _with_field(old, rest, text, whole) if rest else _parse(text, old, whole)})
+
+
+def _parse(text: str, old, name: str):
+    if isinstance(old, str):
+        return text
+    try:
+        value = literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(old, bool) and isinstance(value, bool):
+        return value
+    if isinstance(old, float) and number:
+        return float(value)
+    if (type(old) is int or old is None) and type(value) is int:
+        return value
+    if isinstance(old, tuple) and isinstance(value, tuple | list) and len(value) == len(old):
+        return tuple(value)
+    raise RealheadError(f"{name}={text} is not possible: the present value is {old!r}, give one of its type.")

@@ -7,6 +7,7 @@ see exactly what an uninterrupted one would have seen.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -28,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class HeadSamples(Dataset):
-    """Sample number `step * batch_size + slot` of a run."""
+    """Samples of a run by number (see `sample_numbers`)."""
 
     def __init__(self, captures: CaptureSet, config: TrainConfig, uv_map: UVMap):
         """Uses the training people of a set.
@@ -49,7 +50,7 @@ class HeadSamples(Dataset):
         self._conditioning = lru_cache(maxsize=64)(self._load_conditioning)
 
     def __len__(self) -> int:
-        return self.config.iterations * self.config.batch_size
+        return self.config.iterations * self.config.accumulate * self.config.batch_size
 
     def __getitem__(self, index: int) -> Sample:
         """Draws person, sequence, timestep and camera evenly; a broken picture is replaced by the next draw."""
@@ -104,15 +105,30 @@ def unpack(batch: Sample, index: int) -> tuple[Frame, Camera]:
     return frame, Camera(batch["K"][index], batch["cam_from_world"][index], width, height)
 
 
-def loader(samples: HeadSamples, first_step: int) -> DataLoader:
-    """Batches from `first_step` to the end of the run, in order."""
+def sample_numbers(config: TrainConfig, first_step: int, rank: int = 0, processes: int = 1) -> Iterator[int]:
+    """Numbers of the samples of one process from `first_step` to the end of the run, in order.
+
+    The batches of all processes, laid side by side, are what one process with the larger batch would see.
+    """
+    for group in range(first_step * config.accumulate, config.iterations * config.accumulate):
+        first = (group * processes + rank) * config.batch_size
+        yield from range(first, first + config.batch_size)
+
+
+def loader(samples: HeadSamples, first_step: int, rank: int = 0, processes: int = 1) -> DataLoader:
+    """Batches of one process from `first_step` to the end of the run, in order, `accumulate` of them a step."""
     config = samples.config
-    order = range(first_step * config.batch_size, len(samples))
+    order = list(sample_numbers(config, first_step, rank, processes))
     workers = config.num_workers
     extra = {"prefetch_factor": 8, "multiprocessing_context": "fork"} if workers else {}
     return DataLoader(
         samples, config.batch_size, sampler=order, num_workers=workers, worker_init_fn=_one_thread, **extra
     )
+
+
+def plain(error: RealheadError) -> RealheadError:
+    """An error of a reading process without the traceback that the loader puts before its sentence."""
+    return type(error)(str(error).strip().splitlines()[-1].split("Error: ", 1)[-1])
 
 
 def _one_thread(_: int) -> None:

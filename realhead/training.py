@@ -1,18 +1,17 @@
 """Training of the prior (paper IV-B): streamed samples in, checkpoints and one JSONL log out.
 
-A run is a folder: `config.json`, `log.jsonl`, `state.safetensors` (everything to go on from), `prior.safetensors`
-(averaged weights, what is used) and `card.json`. Calling `train` on a folder with a state resumes it.
+Calling `train` on the folder of a run (see `realhead.run_folder`) resumes it. Several processes share a run when
+torchrun starts them (see `realhead.team`).
 """
 
 from __future__ import annotations
 
-import json
+import logging
 import math
-import platform
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -21,18 +20,24 @@ from tqdm import tqdm
 
 from realhead import losses
 from realhead.capture.capture import CaptureSet
-from realhead.capture.writer import write_json
-from realhead.config import TrainConfig, config_hash
-from realhead.dataset import HeadSamples, Sample, loader, unpack
-from realhead.errors import CheckpointError, RealheadError
-from realhead.model.checkpoint import load_prior, load_tensors, save_prior, save_tensors
+from realhead.config import TrainConfig
+from realhead.dataset import HeadSamples, Sample, loader, plain, unpack
+from realhead.errors import RealheadError
+from realhead.model.checkpoint import load_prior, save_prior
 from realhead.model.critic import Critic, diff_augment
 from realhead.model.primitives import Primitives, pose_primitives
 from realhead.model.prior import Prior
 from realhead.rendering import render
+from realhead.run_folder import RunFolder, legs_of, optimiser_tensors, restore_optimiser, run_card
+from realhead.team import Team
 
 Monitor = Callable[[int, dict[str, float], Tensor, Tensor], None]
 """Called every `log_every` steps with step, numbers, rendered pictures and their targets (BCHW)."""
+
+STARVED = 0.2
+"""Share of the time spent waiting for pictures from which a warning says so."""
+
+_log = logging.getLogger(__name__)
 
 
 class Trainer:
@@ -41,13 +46,20 @@ class Trainer:
     def __init__(self, config: TrainConfig, captures: CaptureSet, out: Path, init: str | Path | None = None):
         """Starts a run, or takes up the one that lies in `out`."""
         torch.manual_seed(config.seed)
-        self.config, self.out = config, Path(out)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.config, self.folder, self.team = config, RunFolder(out, config), Team.join()
+        self.device = self.team.device
         head = next(iter(captures)).head
         prior = load_prior(init, head) if init else Prior(head, config.prior)
+        if prior.config != config.prior:
+            raise RealheadError(
+                f"{init} has another architecture than preset '{config.preset}': choose the preset that it was trained "
+                "with, or leave --init out."
+            )
+        self.legs = legs_of(prior.card) if init else []
         self.prior = prior.requires_grad_(False).to(self.device)
         self.weights = dict(self.prior.named_parameters())
         self.weights = {k: p.requires_grad_() for k, p in self.weights.items() if not k.startswith("head.")}
+        self.network = self.team.share(self.prior)
         self.average = {k: p.detach().clone() for k, p in self.weights.items()}
         self.optimiser = torch.optim.Adam(self.weights.values(), lr=config.learning_rate, betas=(0.9, 0.99))
         self.samples = HeadSamples(captures, config, head.uv_map(config.prior.resolution))
@@ -55,7 +67,7 @@ class Trainer:
         if self.critic:
             heads = [p for p in self.critic.parameters() if p.requires_grad]
             self.critic_optimiser = torch.optim.Adam(heads, lr=2e-3, betas=(0.0, 0.99))
-        self.step, self.seconds, self.init = 0, 0.0, str(init) if init else None
+        self.step, self.seconds = 0, 0.0
         self._resume()
 
     def run(self, monitor: Monitor | None = None, progress: bool = True) -> Path:
@@ -64,64 +76,79 @@ class Trainer:
         Returns:
             The checkpoint of the averaged weights.
         """
-        config = self.config
-        started = waited = time.perf_counter()
-        wait = 0.0
-        bar = tqdm(total=config.iterations, initial=self.step, desc="training", disable=not progress, file=sys.stderr)
+        config, leads = self.config, self.team.leads
+        start, earlier, wait = time.perf_counter(), self.seconds, 0.0
+        batches = iter(loader(self.samples, self.step, self.team.rank, self.team.size))
+        bar = tqdm(total=config.iterations, initial=self.step, desc="training", disable=not (progress and leads),
+                   file=sys.stderr)  # fmt: skip
         try:
-            for batch in loader(self.samples, self.step):
-                wait += time.perf_counter() - waited
-                numbers, pictures, targets = self.train_step({k: v.to(self.device) for k, v in batch.items()})
+            while self.step < config.iterations:
+                asked = time.perf_counter()
+                group = self._next(batches)
+                wait += time.perf_counter() - asked
+                numbers, pictures, targets = self.train_step(group)
                 self.step += 1
                 bar.update()
-                if self.step % config.log_every == 0 or self.step == config.iterations:
-                    elapsed = time.perf_counter() - started
-                    numbers |= {"step": self.step, "data_wait_share": wait / elapsed, "seconds": self.seconds + elapsed}
-                    self._log(numbers)
-                    bar.set_postfix(psnr=f"{numbers['psnr']:.2f}", wait=f"{wait / elapsed:.0%}")
+                self.seconds = earlier + time.perf_counter() - start
+                last = self.step == config.iterations
+                if leads and (self.step % config.log_every == 0 or last):
+                    share = wait / (self.seconds - earlier)
+                    numbers |= {"step": self.step, "data_wait_share": share, "seconds": self.seconds}
+                    self.folder.log(numbers)
+                    bar.set_postfix(psnr=f"{numbers['psnr']:.2f}", wait=f"{share:.0%}")
                     if monitor:
                         monitor(self.step, numbers, pictures, targets)
-                if self.step % config.save_every == 0 or self.step == config.iterations:
-                    self.save(self.seconds + time.perf_counter() - started)
-                waited = time.perf_counter()
+                if leads and (self.step % config.save_every == 0 or last):
+                    self.save()
         except KeyboardInterrupt:
-            self.save(self.seconds + time.perf_counter() - started)
+            if leads:
+                self.save()
             raise
         finally:
             bar.close()
-        return self.out / "prior.safetensors"
+        self._report_starvation(wait / max(self.seconds - earlier, 1e-9))
+        self.team.wait()
+        return self.folder.prior
 
-    def train_step(self, batch: Sample) -> tuple[dict[str, float], Tensor, Tensor]:
-        """One step of equation (5), and of the critic once it has started."""
-        config = self.config
+    def train_step(self, batches: list[Sample]) -> tuple[dict[str, float], Tensor, Tensor]:
+        """One step of equation (5) over the batches that are accumulated, and of the critic once it has started.
+
+        Returns:
+            The numbers of the step (means over the batches), the pictures and their targets (BCHW).
+        """
         self._set_rate()
-        pictures, primitives = self.forward(batch)
-        target = batch["image"]
-        terms = losses.reconstruction(pictures, target, primitives, config.loss)
-        adversarial = self.critic is not None and self.step >= config.adversarial_start * config.iterations
-        if adversarial:
-            terms["adversarial"] = config.loss.adversarial * self._fool_critic(pictures)
-        loss = sum(terms.values())
-        if not torch.isfinite(loss):
-            raise self._not_finite(batch, terms)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), config.gradient_clip)
+        outcomes = [self._gradients(b, 1 / len(batches), i + 1 < len(batches)) for i, b in enumerate(batches)]
+        norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), self.config.gradient_clip)
         self.optimiser.step()
-        with torch.no_grad():
-            decay = min(config.ema, (1 + self.step) / (10 + self.step))  # a young average follows quickly
-            torch._foreach_lerp_(list(self.average.values()), list(self.weights.values()), 1 - decay)
+        self._follow()
+        numbers = {k: sum(outcome[0][k] for outcome in outcomes) / len(batches) for k in outcomes[0][0]}
+        pictures, targets = torch.cat([o[1] for o in outcomes]), torch.cat([b["image"] for b in batches])
+        if self._adversarial():
+            numbers["critic"] = self._train_critic(targets, pictures)
+        return numbers | {"gradient": float(norm)}, pictures, targets
+
+    def _gradients(self, batch: Sample, share: float, more: bool) -> tuple[dict[str, float], Tensor]:
+        """Adds `share` of a batch's gradients; `more` batches of the same step follow."""
+        with self.team.local(self.network, more):
+            pictures, primitives = self.forward(batch)
+            terms = losses.reconstruction(pictures, batch["image"], primitives, self.config.loss)
+            if self._adversarial():
+                terms["adversarial"] = self.config.loss.adversarial * self._fool_critic(pictures)
+            loss = sum(terms.values())
+            if not torch.isfinite(loss):
+                raise self._not_finite(batch, terms)
+            (share * loss).backward()
+        pictures, mask = pictures.detach(), batch["mask"]
+        error = ((pictures.clamp(0, 1) - batch["image"]).square() * mask).sum() / (3 * mask.sum()).clamp_min(1)
         numbers = {name: float(term.detach()) for name, term in terms.items()}
-        if adversarial:
-            numbers["critic"] = self._train_critic(target, pictures.detach())
-        mask = batch["mask"]
-        error = ((pictures.detach().clamp(0, 1) - target).square() * mask).sum() / (3 * mask.sum()).clamp_min(1)
-        return numbers | {"psnr": -10 * math.log10(max(float(error), 1e-10)), "gradient": float(norm)}, pictures, target
+        return numbers | {"psnr": -10 * math.log10(max(float(error), 1e-10))}, pictures
 
     def forward(self, batch: Sample) -> tuple[Tensor, Primitives]:
-        """Conditioning in, pictures out (Figure 2)."""
+        """Conditioning in, pictures out (Figure 2); the network alone runs in the configured precision."""
         keys = ("texture", "expression", "pose", "mouth", "eyelids")
-        primitives = self.prior(**{k: batch[k] for k in keys})
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            primitives = self.network(**{k: batch[k] for k in keys})
         pictures = []
         for i in range(len(batch["texture"])):
             frame, camera = unpack(batch, i)
@@ -129,40 +156,42 @@ class Trainer:
             pictures.append(render(gaussians, camera)[0].permute(2, 0, 1))
         return torch.stack(pictures), primitives
 
-    def save(self, seconds: float) -> None:
-        """Writes state and averaged weights; each file appears whole or not at all."""
+    def save(self) -> None:
+        """Writes state, averaged weights and card."""
         tensors = {f"weights.{k}": v for k, v in self.weights.items()}
         tensors |= {f"average.{k}": v for k, v in self.average.items()}
-        tensors |= _optimiser_tensors("optimiser", self.optimiser)
+        tensors |= optimiser_tensors("optimiser", self.optimiser)
         if self.critic:
             tensors |= {f"critic.{k}": v for k, v in self.critic.state_dict().items()}
-            tensors |= _optimiser_tensors("critic_optimiser", self.critic_optimiser)
-        metadata = {"step": self.step, "seconds": seconds, "config": asdict(self.config), "init": self.init}
-        save_tensors(self.out / "state.safetensors", tensors, metadata)
+            tensors |= optimiser_tensors("critic_optimiser", self.critic_optimiser)
+        self.folder.save_state(tensors, step=self.step, seconds=self.seconds, legs=self.legs)
         current = {k: v.detach().clone() for k, v in self.weights.items()}
         self.prior.load_state_dict(self.average, strict=False)
-        save_prior(self.prior, self.out / "prior.safetensors", self.card(seconds))
+        save_prior(self.prior, self.folder.prior, self.card())
         self.prior.load_state_dict(current, strict=False)
-        write_json(self.out / "card.json", self.card(seconds))
+        self.folder.save_card(self.card())
 
-    def card(self, seconds: float) -> dict:
-        """What this run was: configuration, data, versions, hours."""
-        return {
-            "command": " ".join(["realhead", *sys.argv[1:]])
-            if sys.argv[0].endswith(("realhead", "__main__.py"))
-            else None,
-            "config": asdict(self.config),
-            "config_hash": config_hash(self.config),
-            "init": self.init,
-            "step": self.step,
-            "hours": round(seconds / 3600, 3),
-            "people": len(self.samples.people),
-            "data": self.samples.people[0][0].info.get("source", {}),
-            "critic": self.critic.name if self.critic else None,
-            "perceptual": "LPIPS, AlexNet",
-            "device": torch.cuda.get_device_name() if self.device.type == "cuda" else f"{platform.machine()} CPU",
-            "torch": torch.__version__,
-        }
+    def card(self) -> dict:
+        """What this run was; `legs` are the cards of the runs that it started from."""
+        return run_card(
+            self.config,
+            step=self.step,
+            hours=round(self.seconds / 3600, 3),
+            people=len(self.samples.people),
+            data=self.samples.people[0][0].info.get("source", {}),
+            critic=self.critic.name if self.critic else None,
+            processes=self.team.size,
+            legs=self.legs,
+        )
+
+    def _next(self, batches: Iterator[Sample]) -> list[Sample]:
+        try:
+            return [self._to_device(batch) for batch in islice(batches, self.config.accumulate)]
+        except RealheadError as error:
+            raise plain(error) from error
+
+    def _to_device(self, batch: Sample) -> Sample:
+        return {k: v.to(self.device) for k, v in batch.items()}
 
     def _set_rate(self) -> None:
         config = self.config
@@ -172,9 +201,19 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
 
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Moves the averaged weights; a young average follows quickly."""
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.values()), list(self.weights.values()), 1 - decay)
+
+    def _adversarial(self) -> bool:
+        return self.critic is not None and self.step >= self.config.adversarial_start * self.config.iterations
+
     def _generator(self, stream: int) -> torch.Generator:
-        """The critic's randomness, a function of the step like the samples'."""
-        return torch.Generator(self.device).manual_seed(hash((self.config.seed, self.step, stream)) & 0x7FFFFFFF)
+        """The critic's randomness, a function of step and process like the samples'."""
+        seed = hash((self.config.seed, self.step, stream, self.team.rank)) & 0x7FFFFFFF
+        return torch.Generator(self.device).manual_seed(seed)
 
     def _fool_critic(self, fake: Tensor) -> Tensor:
         generator = self._generator(0)
@@ -186,52 +225,39 @@ class Trainer:
         loss = losses.adversarial_critic(*logits).mean()
         self.critic_optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.team.average_gradients(self.critic_optimiser.param_groups[0]["params"])
         self.critic_optimiser.step()
         return float(loss.detach())
 
     def _not_finite(self, batch: Sample, terms: dict[str, Tensor]) -> RealheadError:
-        path = self.out / f"bad_batch_{self.step}.safetensors"
-        save_tensors(path, batch, {"step": self.step})
+        path = self.folder.save_bad_batch(batch, self.step)
         bad = ", ".join(k for k, v in terms.items() if not torch.isfinite(v)) or "their sum"
         return RealheadError(
             f"The loss became NaN or infinite at step {self.step} ({bad}); the batch is in {path}, the last checkpoint "
             "is untouched. Lower --learning-rate, or check the data with `realhead check`."
         )
 
-    def _log(self, numbers: dict[str, float]) -> None:
-        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({k: round(v, 6) for k, v in numbers.items()}) + "\n")
+    def _report_starvation(self, share: float) -> None:
+        if share > STARVED:
+            _log.warning(
+                "The network waited for pictures during %.0f %% of the time: raise --set num_workers=%d, or put the "
+                "data on a faster disk.", 100 * share, self.config.num_workers + 2,
+            )  # fmt: skip
 
     def _resume(self) -> None:
-        self.out.mkdir(parents=True, exist_ok=True)
-        path = self.out / "state.safetensors"
-        if not path.exists():
-            write_json(self.out / "config.json", asdict(self.config))
-            (self.out / "log.jsonl").unlink(missing_ok=True)
+        found = self.folder.resume(writes=self.team.leads)
+        if found is None:
             return
-        tensors, metadata = load_tensors(path)
-        if json.dumps(metadata["config"]) != json.dumps(asdict(self.config)):
-            raise CheckpointError(
-                f"{self.out} holds a run of another configuration: choose another --out, or give the options of its "
-                "config.json to resume it."
-            )
-        self.step, self.seconds, self.init = metadata["step"], metadata["seconds"], metadata["init"]
+        tensors, metadata = found
+        self.step, self.seconds, self.legs = metadata["step"], metadata["seconds"], metadata["legs"]
         with torch.no_grad():
             for name, store in (("weights", self.weights), ("average", self.average)):
                 for key, value in store.items():
                     value.copy_(tensors[f"{name}.{key}"])
-        _restore_optimiser("optimiser", self.optimiser, tensors)
+        restore_optimiser("optimiser", self.optimiser, tensors)
         if self.critic:
             self.critic.load_state_dict({k[7:]: v for k, v in tensors.items() if k.startswith("critic.")})
-            _restore_optimiser("critic_optimiser", self.critic_optimiser, tensors)
-        self._trim_log()
-
-    def _trim_log(self) -> None:
-        """Drops the lines after the checkpoint: they are going to be made again."""
-        path = self.out / "log.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= self.step]
-        path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            restore_optimiser("critic_optimiser", self.critic_optimiser, tensors)
 
 
 def train(
@@ -257,17 +283,3 @@ def train(
         Path of the trained prior.
     """
     return Trainer(config, CaptureSet.open(data), Path(out), init).run(monitor, progress)
-
-
-def _optimiser_tensors(name: str, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    state = optimiser.state_dict()["state"]
-    return {f"{name}.{i}.{key}": torch.as_tensor(v) for i, entry in state.items() for key, v in entry.items()}
-
-
-def _restore_optimiser(name: str, optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith(f"{name}."):
-            _, index, field = key.split(".", 2)
-            state.setdefault(int(index), {})[field] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})

@@ -1,7 +1,11 @@
 """Training: it learns, it resumes exactly, it stops on NaN, and it says what is wrong with the data."""
 
 import json
+import os
+import pkgutil
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +16,7 @@ from test_prior import CONFIG as PRIOR
 
 from realhead import training
 from realhead.capture import CaptureSet
-from realhead.config import LossConfig, TrainConfig
+from realhead.config import LossConfig, TrainConfig, train_config, with_fields
 from realhead.dataset import HeadSamples
 from realhead.errors import CaptureError, CheckpointError, RealheadError
 from realhead.model.checkpoint import load_prior, load_tensors
@@ -50,19 +54,128 @@ def test_training_lowers_the_loss(data, tmp_path):
     assert card["step"] == 40 and card["people"] >= 1 and card["config_hash"]
 
 
-def test_killed_and_resumed_run_equals_an_uninterrupted_one(data, tmp_path):
-    training.train(data, tmp_path / "whole", CONFIG, progress=False)
+class Killed(BaseException):
+    """What no `except Exception` catches: the process is gone."""
 
-    def kill(step, *_):
-        if step == 5:  # two steps after the last checkpoint
-            raise RuntimeError("killed")
 
-    with pytest.raises(RuntimeError, match="killed"):
-        training.train(data, tmp_path / "broken", CONFIG, monitor=kill, progress=False)
-    training.train(data, tmp_path / "broken", CONFIG, progress=False)
+def kill_at(monkeypatch, target: str, call: int):
+    """Ends the process, as it were, at the given call of a function."""
+    module, name = target.rsplit(".", 1)
+    owner = pkgutil.resolve_name(module)
+    original, calls = getattr(owner, name), []
+
+    def killed(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == call:
+            raise Killed
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, killed)
+
+
+KILLS = [
+    ("realhead.training.Trainer.forward", 1),
+    ("realhead.training.Trainer.forward", 3),
+    ("torch.Tensor.backward", 2),
+    ("torch.optim.Adam.step", 2),
+    ("realhead.training.Trainer._follow", 2),
+    ("realhead.run_folder.RunFolder.log", 3),
+    ("safetensors.torch.save_file", 1),  # the state is not there yet
+    ("os.replace", 1),  # it is written but has not got its name
+    ("os.replace", 2),  # the state is new, the prior old
+    ("realhead.run_folder.RunFolder.save_card", 2),
+]
+
+
+def test_run_killed_ten_times_equals_an_uninterrupted_one(data, tmp_path):
+    config = replace(CONFIG, iterations=12, save_every=2)
+    training.train(data, tmp_path / "whole", config, progress=False)
+    for target, call in KILLS:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+            kill_at(patch, target, call)
+            training.train(data, tmp_path / "broken", config, progress=False)
+            pytest.fail(f"not killed in call {call} of {target}")
+    training.train(data, tmp_path / "broken", config, progress=False)
     assert losses_of(tmp_path / "broken") == losses_of(tmp_path / "whole")
     a, b = (load_tensors(tmp_path / run / "state.safetensors")[0] for run in ("whole", "broken"))
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_accumulated_batches_equal_a_larger_batch(data, tmp_path):
+    for name, batch_size, accumulate in (("large", 2, 1), ("small", 1, 2)):
+        config = replace(CONFIG, iterations=2, batch_size=batch_size, accumulate=accumulate)
+        training.train(data, tmp_path / name, config, progress=False)
+    (a, b), _ = zip(*(load_tensors(tmp_path / n / "state.safetensors") for n in ("large", "small")), strict=True)
+    np.testing.assert_allclose(losses_of(tmp_path / "large"), losses_of(tmp_path / "small"), rtol=1e-4)
+    for key in a:
+        torch.testing.assert_close(a[key], b[key], atol=2e-4, rtol=1e-3)
+
+
+def test_two_processes_equal_one_with_the_double_batch(data, tmp_path):
+    fields = ["loss.perceptual=0", "log_every=1", "warmup=1"]
+    command = [sys.executable, *"-m torch.distributed.run --standalone --nproc-per-node 2 -m realhead train".split()]
+    command += [data, *"--preset tiny --iterations 2 --set batch_size=1".split(), *fields, "--out", tmp_path / "team"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(list(map(str, command)), env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    alone = with_fields(train_config("tiny", iterations=2), ["batch_size=2", *fields])
+    training.train(data, tmp_path / "alone", alone, progress=False)
+    team, alone = ((tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("team", "alone"))
+    assert len(team) == 2  # one process writes
+    norms = [[json.loads(line)["gradient"] for line in lines] for lines in (team, alone)]
+    np.testing.assert_allclose(*norms, rtol=1e-3)
+    (a, b), _ = zip(*(load_tensors(tmp_path / n / "state.safetensors") for n in ("team", "alone")), strict=True)
+    moments = [key for key in a if key.endswith("exp_avg")]  # Adam's first moments are averaged gradients
+    assert moments
+    for key in moments:
+        torch.testing.assert_close(a[key], b[key], atol=1e-5, rtol=1e-2)
+
+
+def test_mixed_precision_stays_near_full_precision(data, tmp_path):
+    for precision in ("float32", "bfloat16"):
+        config = replace(CONFIG, iterations=1, precision=precision)
+        training.train(data, tmp_path / precision, config, progress=False)
+    full, mixed = (np.array(losses_of(tmp_path / p)) for p in ("float32", "bfloat16"))
+    np.testing.assert_allclose(full, mixed, rtol=0.05, atol=1e-4)
+
+
+def test_vanished_pictures_end_the_run_with_one_sentence(data, tmp_path):
+    root = shutil.copytree(data, tmp_path / "d")
+
+    def vanish(step, *_):
+        shutil.rmtree(root, ignore_errors=True)
+
+    config = replace(CONFIG, iterations=200, num_workers=1)
+    with pytest.raises(CaptureError, match="^20 pictures in a row could not be read: [^\n]*$"):
+        training.train(root, tmp_path / "run", config, monitor=vanish, progress=False)
+
+
+def test_full_disk_leaves_the_last_checkpoint(data, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    training.train(data, tmp_path, replace(CONFIG, iterations=3), progress=False)
+    before = (tmp_path / "state.safetensors").read_bytes()
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        training.Trainer(replace(CONFIG, iterations=3), CaptureSet.open(data), tmp_path).save()
+    assert (tmp_path / "state.safetensors").read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_prior_of_another_architecture_is_refused_as_a_start(data, tmp_path):
+    path = training.train(data, tmp_path / "first", replace(CONFIG, iterations=1), progress=False)
+    wider = replace(PRIOR, style_dim=PRIOR.style_dim + 1)
+    with pytest.raises(RealheadError, match="another architecture"):
+        training.train(data, tmp_path / "second", replace(CONFIG, prior=wider), init=path, progress=False)
+
+
+def test_card_tells_the_legs(data, tmp_path):
+    first = training.train(data, tmp_path / "1", replace(CONFIG, iterations=1), progress=False)
+    second = training.train(data, tmp_path / "2", replace(CONFIG, iterations=2), init=first, progress=False)
+    training.train(data, tmp_path / "3", replace(CONFIG, iterations=3), init=second, progress=False)
+    card = json.loads((tmp_path / "3" / "card.json").read_text())
+    assert [leg["step"] for leg in card["legs"]] == [1, 2] and card["step"] == 3
 
 
 def test_keyboard_interrupt_saves(data, tmp_path):
@@ -127,3 +240,18 @@ def test_everyone_held_out_and_mixed_sizes_get_a_sentence(data, tmp_path):
     (root / "split.json").write_text(json.dumps({"test": people}))
     with pytest.raises(CaptureError, match="no training people"):
         training.train(root, tmp_path / "run", CONFIG, progress=False)
+
+
+def test_fields_are_given_as_text():
+    config = with_fields(CONFIG, ["learning_rate=4e-3", "loss.adversarial=1", "blur_sigma=(0, 2)", "people=3"])
+    assert (config.learning_rate, config.loss.adversarial, config.blur_sigma, config.people) == (4e-3, 1.0, (0, 2), 3)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "sentence"),
+    [("learning_rat=1", "did you mean learning_rate"), ("loss=1", "a group of fields"), ("seed.x=1", "a single field"),
+     ("batch_size=two", "batch_size=two is not possible"), ("batch_size", "NAME=VALUE")],
+)  # fmt: skip
+def test_impossible_fields_get_a_sentence(assignment, sentence):
+    with pytest.raises(RealheadError, match=sentence):
+        with_fields(CONFIG, [assignment])

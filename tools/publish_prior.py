@@ -1,9 +1,8 @@
 """Puts a trained prior where `load_prior` finds it, with a model card made from its runs and its evaluation.
 
-    python tools/publish_prior.py runs/first runs/second --evaluation results/studio/laptop.json --name laptop
+    python tools/publish_prior.py runs/laptop --evaluation results/studio/laptop.json --name laptop
 
-Runs are given in the order in which they were trained (each but the first with `--init` of the one before); the
-weights are those of the last one.
+The card of a run tells the legs that it started from.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from realhead.evaluation_summary import line_of
 from realhead.model.checkpoint import SHIPPED, load_tensors, save_tensors, weights_hash
+from realhead.run_folder import legs_of
 
 TEMPLATE = """\
 # Prior `{name}`
@@ -68,24 +68,19 @@ def numbers_table(evaluation: dict) -> str:
     return "\n".join([f"{people} people whom it never saw, protocol {evaluation['protocol']}.", "", *lines])
 
 
-def clean(card: dict) -> dict:
-    """A card without folders of the machine that it was made on."""
-    return {k: v for k, v in card.items() if k not in ("command", "init")}
-
-
 def main() -> None:
     """Writes <name>.safetensors and <name>.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("run", type=Path)
     parser.add_argument("--evaluation", type=Path)
     parser.add_argument("--name", default="laptop")
     parser.add_argument("--out", type=Path, default=SHIPPED)
     options = parser.parse_args()
-    cards = [clean(json.loads((run / "card.json").read_text())) for run in options.runs]
-    weights, metadata = load_tensors(options.runs[-1] / "prior.safetensors")
+    weights, metadata = load_tensors(options.run / "prior.safetensors")
+    cards = legs_of(metadata["card"])
     path = options.out / f"{options.name}.safetensors"
     if not path.exists() or weights_hash(load_tensors(path)[0]) != weights_hash(weights):  # each version stays for ever
-        save_tensors(path, weights, metadata | {"card": cards[-1] | {"legs": cards}})
+        save_tensors(path, weights, metadata)
     evaluation = json.loads(options.evaluation.read_text()) if options.evaluation else None
     text = TEMPLATE.format(
         name=options.name,

@@ -19,8 +19,12 @@ def train(
     people: Annotated[int | None, arg(metavar="INT")] = None,
     mouth: Literal["gradient", "rgb", "full_gradient", "full_rgb", "hog", "dino", "none"] = "gradient",
     seed: int = 0,
+    set: Annotated[tuple[str, ...], arg(metavar="FIELD=VALUE")] = (),
+    tensorboard: bool = False,
 ) -> None:
     """Trains a prior over heads; run the same command again to go on with a stopped run.
+
+    Several GPUs: torchrun --nproc-per-node 4 -m realhead train ...
 
     Args:
         data: Root of a capture set, as `realhead data` writes it.
@@ -31,16 +35,19 @@ def train(
         people: Use only so many training people (Table VI).
         mouth: What the mouth map stores (Tables II and III).
         seed: Seed of initialisation, sampling and augmentation.
+        set: Any other field of realhead/config.py, such as learning_rate=4e-3 or loss.adversarial=0.05.
+        tensorboard: Write curves and pictures for TensorBoard into the run's folder too.
     """
     from dataclasses import replace
 
-    from realhead.config import PRIORS, train_config
+    from realhead.config import PRIORS, train_config, with_fields
     from realhead.training import train
+    from realhead.view.tensorboard import tensorboard_monitor
 
     changes = {} if iterations is None else {"iterations": iterations}
     network = replace(PRIORS[preset], mouth=mouth)
-    config = train_config(preset, prior=network, people=people, seed=seed, **changes)
-    print(train(data, out, config, init=init))
+    config = with_fields(train_config(preset, prior=network, people=people, seed=seed, **changes), set)
+    print(train(data, out, config, init=init, monitor=tensorboard_monitor(out) if tensorboard else None))
 
 
 def evaluate(

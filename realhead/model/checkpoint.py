@@ -22,16 +22,28 @@ SHIPPED = Path(__file__).resolve().parents[2] / "data" / "priors"
 
 
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], metadata: dict) -> None:
-    """Writes a safetensors file in one step; metadata values become JSON."""
+    """Writes a safetensors file in one step; metadata values become JSON.
+
+    Raises:
+        CheckpointError: It could not be written; an older file of that name is untouched.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-    save_file(contiguous, temporary, {k: json.dumps(v) for k, v in metadata.items()})
-    temporary.chmod(0o644)  # safetensors makes files for their owner's eyes only
-    os.replace(temporary, path)
+    try:
+        save_file(contiguous, temporary, {k: json.dumps(v) for k, v in metadata.items()})
+        temporary.chmod(0o644)  # safetensors makes files for their owner's eyes only
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{path} could not be written ({error}): free some space or choose another folder, and run the command "
+            "again; what was there before is untouched."
+        ) from error
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
@@ -99,7 +111,7 @@ def load_prior(source: str | Path = "laptop", head: Head | None = None) -> Prior
         path = path / "prior.safetensors"
     weights, metadata = load_tensors(path)
     prior = prior_from(weights, metadata, path, head)
-    prior.source = str(source)
+    prior.source, prior.card = str(source), metadata.get("card", {})
     return prior
 
 

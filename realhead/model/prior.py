@@ -128,7 +128,8 @@ class Prior(nn.Module):
         self, expression: Tensor, pose: Tensor, mouth: Tensor | None = None, eyelids: Tensor | None = None
     ) -> FeatureMaps:
         """Expression map and mouth map through the expression encoder."""
-        offsets = expression_map(self.head, self.uv_map, expression, pose, eyelids)
+        with _full_precision(expression):
+            offsets = expression_map(self.head, self.uv_map, expression, pose, eyelids)
         if not self.config.expression_input:  # Table V: blendshapes and skinning alone move the face
             offsets = torch.zeros_like(offsets)
         channels = MOUTH_CHANNELS[self.config.mouth]
@@ -138,5 +139,11 @@ class Prior(nn.Module):
 
     def decode(self, identity: FeatureMaps, expression: FeatureMaps, last: nn.Module | None = None) -> Primitives:
         """Feature maps to Gaussian primitives on the covered texels, in canonical space."""
-        raw = self.uv_map.gather(self.decoder(identity, expression, last)) + self.mean
-        return decode_primitives(raw, self.uv_map)
+        decoded = self.decoder(identity, expression, last)
+        with _full_precision(decoded):
+            return decode_primitives(self.uv_map.gather(decoded.float()) + self.mean, self.uv_map)
+
+
+def _full_precision(tensor: Tensor) -> torch.autocast:
+    """Switches mixed precision off: lengths on a head need more than eight bits."""
+    return torch.autocast(tensor.device.type, enabled=False)
