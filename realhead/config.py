@@ -76,7 +76,7 @@ class TrainConfig:
     accumulate: int = 1
     """Batches whose gradients are added up before a step."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the network's convolutions; geometry, splatting and losses stay in float32. Most CPUs are slower in bfloat16."""
+    """Of the network's convolutions; geometry, splatting and losses stay in float32. Most CPUs lose by bfloat16."""
     learning_rate: float = 8e-3
     """Adam's rate at the start; ours. Equalised weights have unit variance, so this moves them by 0.8 % a step; with
     StyleGAN's 0.002 hair had not begun to grow after 300 steps."""

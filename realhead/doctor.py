@@ -89,6 +89,8 @@ def compile_ahead() -> None:
     from realhead.splatting.compilation import warm_up
 
     log.info("the CPU kernels are ready (%.0f s)", warm_up())
+    log.info("compiling pymatting, which does so at its first import (about a minute)")
+    import pymatting  # noqa: F401
 
 
 def as_json(findings: list[Finding]) -> dict:

@@ -27,6 +27,9 @@ def sample_captures(folder: str | Path | None = None, *, fast: bool | None = Non
     """
     from filelock import FileLock
 
+    from realhead.capture.openheads.generate import refuse_workers_of_workers
+
+    refuse_workers_of_workers(processes)  # before the lock, for which a worker would wait for ever
     fast = os.environ.get("REALHEAD_FAST") == "1" if fast is None else fast
     folder = Path(folder) if folder is not None else _kept(fast)
     folder.mkdir(parents=True, exist_ok=True)

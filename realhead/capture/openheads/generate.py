@@ -12,6 +12,7 @@ import errno
 import logging
 import shutil
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,10 @@ BYTES_PER_PIXEL = 1.25
 """PNG picture and mask together, measured over many people; for estimates only."""
 IMAGES_PER_SECOND = 16.0
 """Pictures of 256x256 a second and process, measured; for estimates only."""
+
+SCRIPT_ADVICE = (
+    "Worker processes run a script again from its top: call this below `if __name__ == '__main__':`, or give processes=1."
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ def generate(
     """
     from realhead.capture.openheads.tracking import NOISE
 
+    refuse_workers_of_workers(processes)
     extent, out = size_of(size, people, frames, timesteps), Path(out)
     tracking = tracking or ("wild" if extent.wild else "studio")
     if tracking not in NOISE:
@@ -84,6 +90,17 @@ def generate(
             ) from error
         raise
     return out
+
+
+def refuse_workers_of_workers(processes: int) -> None:
+    """Stops a script that its own worker processes run again.
+
+    Raises:
+        RealheadError: This is a worker, and it would start workers.
+    """
+    main = sys.modules["__main__"]
+    if processes > 1 and sys.modules.get("__mp_main__", main) is not main:  # the name under which workers run a script
+        raise RealheadError(SCRIPT_ADVICE)
 
 
 def _announce(out: Path, size: Size, processes: int) -> None:
@@ -127,6 +144,11 @@ def _run(jobs: list[Job], processes: int, num_images: int) -> None:
                 _make_person(job, bar.update)
         return
     context = multiprocessing.get_context("spawn")
+    trial = context.Process(target=_nothing)
+    trial.start()
+    trial.join()
+    if trial.exitcode:
+        raise RealheadError(SCRIPT_ADVICE)
     counter = context.Value("q", 0)
     with context.Pool(min(processes, len(jobs)), _start_worker, (counter,)) as pool:
         results = [pool.apply_async(_work, (job,)) for job in jobs]
@@ -141,6 +163,10 @@ def _run(jobs: list[Job], processes: int, num_images: int) -> None:
                 bar.update(counter.value - bar.n)
                 time.sleep(0.2)
             bar.update(counter.value - bar.n)
+
+
+def _nothing() -> None:
+    """What a process does that only shows that processes can start."""
 
 
 _shared: dict = {}

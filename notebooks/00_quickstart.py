@@ -22,6 +22,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from IPython.utils.capture import capture_output
 
 from realhead import Avatar, Camera, enroll, load_prior
 from realhead.condition.store import driving_view
@@ -86,7 +87,7 @@ rows += [[a.render(view.frame, view.camera, mouth) for view in three] for a in (
 grid(sum(rows, []), columns=3, row_labels=["picture", "0-shot", "3-shot"], inches=1.8)
 
 # %% [markdown]
-# PSNR inside the mask says the same in decibels: +6 dB is half the error. Expect a gain of several dB. These are the
+# PSNR inside the mask says the same in decibels: +6 dB is half the error. Expect a gain of two dB or more. These are the
 # *enrolled* views though, the ones that were fitted; notebook 05 asks what happens to all the others.
 
 # %%
@@ -132,7 +133,9 @@ grid(turned, [f"{a:+.1f} rad" for a in angles], inches=1.6)
 
 # %%
 gaussians = avatar.gaussians(drivers[0].frame, mouths[0])
-show(gaussians)
+with capture_output():  # viser's greeting
+    snapshot = show(gaussians)
+snapshot
 
 # %%
 folder = Path(tempfile.mkdtemp())
