@@ -47,6 +47,7 @@ def test_the_variable_chooses_the_length(tmp_path, calls, monkeypatch):
 
 def test_script_without_a_main_guard_gets_a_sentence(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text(f"from realhead.samples import sample_captures\nsample_captures({str(tmp_path / 'out')!r}, fast=True)\n")
+    call = f"sample_captures({str(tmp_path / 'out')!r}, fast=True)"
+    script.write_text(f"from realhead.samples import sample_captures\n{call}\n")
     done = subprocess.run([sys.executable, script], check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode and "if __name__ == '__main__':" in done.stderr.splitlines()[-1]

@@ -30,7 +30,7 @@ IMAGES_PER_SECOND = 16.0
 """Pictures of 256x256 a second and process, measured; for estimates only."""
 
 SCRIPT_ADVICE = (
-    "Worker processes run a script again from its top: call this below `if __name__ == '__main__':`, or give processes=1."
+    "Worker processes run a script from its top: call this below `if __name__ == '__main__':`, or give processes=1."
 )
 
 
