@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from realhead import losses
 from realhead.capture.capture import CaptureSet
+from realhead.condition.features import dino_source
 from realhead.config import TrainConfig
 from realhead.dataset import HeadSamples, Sample, loader, plain, unpack
 from realhead.errors import RealheadError
@@ -180,6 +181,7 @@ class Trainer:
             people=len(self.samples.people),
             data=self.samples.people[0][0].info.get("source", {}),
             critic=self.critic.name if self.critic else None,
+            mouth_features=dino_source() if self.config.prior.mouth == "dino" else None,
             processes=self.team.size,
             legs=self.legs,
         )

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from realhead.capture.capture import Capture, View
+from realhead.condition.features import dino_source
 from realhead.condition.mouth import MOUTH_CHANNELS, mouth_map, mouth_texels
 from realhead.condition.texture import identity_texture
 from realhead.errors import CaptureError, RealheadError
@@ -27,7 +28,12 @@ _log = logging.getLogger(__name__)
 
 def conditioning_hash(kind: str) -> str:
     """Names the meaning of the conditioning maps; a checkpoint is refused where it differs."""
-    return hashlib.sha256(f"conditioning {VERSION} {kind}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"conditioning {_meaning(kind)}".encode()).hexdigest()[:16]
+
+
+def _meaning(kind: str) -> str:
+    """Version and kind; DINO features and those of its stand-in are different things."""
+    return f"{VERSION} {kind}" + (f" {dino_source()}" if kind == "dino" else "")
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,7 @@ def _make(capture: Capture, uv_map: UVMap, kind: str) -> Conditioning:
 
 
 def _key(capture: Capture, uv_map: UVMap, kind: str) -> str:
-    digest = hashlib.sha256(f"{VERSION} {kind} {uv_map.resolution} {capture.head.hash}".encode())
+    digest = hashlib.sha256(f"{_meaning(kind)} {uv_map.resolution} {capture.head.hash}".encode())
     for table in (uv_map.index, uv_map.face, uv_map.barycentric):
         digest.update(table.numpy().tobytes())
     inputs: list[Path] = [capture.folder / "transforms.json"]
