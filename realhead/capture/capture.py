@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -40,6 +40,9 @@ class Capture:
         person: The person's name.
         sequence: The sequence's name.
         cameras: Cameras by name.
+        entries: Pictures by (timestep, camera name), broken frames included.
+        parameter_files: Parameter file by timestep, the same.
+        splits: (timestep, camera name) of the pictures of each split that has a file.
         broken: One sentence for every frame that is left out.
     """
 
@@ -52,13 +55,13 @@ class Capture:
         self.broken: list[str] = list(broken)
         self.person = info.get("person", folder.parent.name)
         self.sequence = info.get("sequence", folder.name)
-        self._entries = {(e.timestep, e.camera.name): e for e in entries}
-        self._splits = splits
-        self._parameters: dict[int, Path] = {}
+        self.entries = {(e.timestep, e.camera.name): e for e in entries}
+        self.splits = splits
+        self.parameter_files: dict[int, Path] = {}
         self.cameras: dict[str, Camera] = {}
         for entry in entries:
             self.cameras.setdefault(entry.camera.name, entry.camera)
-            self._parameters.setdefault(entry.timestep, entry.parameters)
+            self.parameter_files.setdefault(entry.timestep, entry.parameters)
 
     @classmethod
     def open(cls, folder: str | Path, head: Head | None = None) -> Capture:
@@ -89,14 +92,12 @@ class Capture:
     def head(self) -> Head:
         """The head model that the parameters belong to."""
         if self._head is None:
-            from realhead.head import load_head
-
             if "head" not in self.info:
                 raise CaptureError(
                     f"{self.folder} has no realhead.json, so its FLAME edition is unknown: pass head=load_head(...) or "
                     "run `realhead import vhap`."
                 )
-            self._head = load_head(self.info["head"].get("source", self.info["head"]["name"]))
+            self._head = _named_head(self.info["head"].get("source", self.info["head"]["name"]))
             if self._head.hash != self.info["head"]["hash"]:
                 raise CaptureError(
                     f"{self.folder} was made with head {self.info['head']['hash']} but '{self._head.name}' here is "
@@ -109,7 +110,7 @@ class Capture:
         """Timesteps whose parameters can be read, in order; the others are listed in `broken`."""
         good = []
         _ = self._counts  # an unknown head is not the frames' fault
-        for timestep in sorted(self._parameters):
+        for timestep in sorted(self.parameter_files):
             try:
                 self.frame(timestep)
                 good.append(timestep)
@@ -131,8 +132,6 @@ class Capture:
 
     @cached_property
     def _frame_cache(self):
-        from functools import lru_cache
-
         return lru_cache(maxsize=4096)(self._read_frame)
 
     @cached_property
@@ -145,14 +144,14 @@ class Capture:
         return self.head.num_shape, self.head.num_expression
 
     def _read_frame(self, timestep: int) -> Frame:
-        if timestep not in self._parameters:
+        if timestep not in self.parameter_files:
             raise CaptureError(f"{self.folder} has no timestep {timestep}.")
-        return read_frame(self._parameters[timestep], timestep, *self._counts)
+        return read_frame(self.parameter_files[timestep], timestep, *self._counts)
 
     def view(self, timestep: int, camera: str) -> View:
         """One picture; a KeyError-free sentence if the capture has no such picture."""
         try:
-            entry = self._entries[timestep, camera]
+            entry = self.entries[timestep, camera]
         except KeyError:
             raise CaptureError(f"{self.folder} has no picture of timestep {timestep} by camera {camera}.") from None
         return View(self.frame(timestep), entry.camera, entry.image, entry.mask)
@@ -164,8 +163,8 @@ class Capture:
     @cached_property
     def _usable_keys(self) -> dict[str, list[tuple[int, str]]]:
         good = set(self.timesteps)
-        everything = {key for key in self._entries if key[0] in good}
-        splits = self._splits or {"train": everything}
+        everything = {key for key in self.entries if key[0] in good}
+        splits = self.splits or {"train": everything}
         chosen = {split: sorted(splits.get(split, set()) & everything) for split in ("train", "val", "test")}
         return chosen | {"all": sorted(everything)}
 
@@ -181,7 +180,7 @@ class Capture:
 
     def _has_pictures(self, timestep: int) -> bool:
         try:
-            for entry in (e for (t, _), e in self._entries.items() if t == timestep):
+            for entry in (e for (t, _), e in self.entries.items() if t == timestep):
                 for path in (entry.image, entry.mask):
                     if path is not None:
                         picture_size(path)
@@ -193,7 +192,7 @@ class Capture:
     @property
     def is_rig(self) -> bool:
         """Whether several cameras see the same timestep (a clip or a few photographs are no rig)."""
-        return len(self._entries) > len(self._parameters)
+        return len(self.entries) > len(self.parameter_files)
 
     def frontal_camera(self, frame: Frame) -> str:
         """Name of the camera that looks the head in the face most directly at this timestep."""
@@ -208,13 +207,17 @@ class Capture:
 
         world_from_head = roma.rotvec_to_rotmat(frame.pose[0]) @ roma.rotvec_to_rotmat(frame.pose[1])
         wanted = world_from_head @ torch.tensor([math.sin(azimuth), 0.0, math.cos(azimuth)])
-        available = {c for t, c in self._entries if t == frame.timestep} or set(self.cameras)
+        names = sorted({c for t, c in self.entries if t == frame.timestep} or set(self.cameras))
+        directions = torch.stack([self.cameras[name].centre for name in names]) - frame.translation
+        return names[int((torch.nn.functional.normalize(directions, dim=1) @ wanted).argmax())]
 
-        def closeness(name: str) -> float:
-            direction = self.cameras[name].centre - frame.translation
-            return float(torch.nn.functional.normalize(direction, dim=0) @ wanted)
 
-        return max(sorted(available), key=closeness)
+@lru_cache(maxsize=4)
+def _named_head(source: str) -> Head:
+    """A head that all captures share which name it: a data set has over a thousand captures, a head has megabytes."""
+    from realhead.head import load_head
+
+    return load_head(source)
 
 
 @dataclass(frozen=True)

@@ -105,6 +105,11 @@ class CaptureWriter:
             np.savez(self.folder / "flame_param" / f"{frame.timestep:05d}.npz", **_parameters(frame))
         self._entries[frame.timestep, int(camera.name)] = _entry(frame.timestep, camera, stem, suffixes)
 
+    @property
+    def written(self) -> list[tuple[int, int]]:
+        """(timestep, camera index) of every picture so far."""
+        return sorted(self._entries)
+
     def close(self, splits: dict[str, set[tuple[int, int]]] | None = None) -> Path:
         """Writes the JSON files and returns the folder.
 

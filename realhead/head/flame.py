@@ -1,14 +1,12 @@
-"""Reading FLAME's files (2020, 2023, 2023 Open): pickles without running anything in them, and .npz.
+"""FLAME's files (2020, 2023, 2023 Open) as a head: pickles, read without running them, or our own .npz of one.
 
-A pickle is a program. The reader below knows the handful of names that a FLAME file needs (NumPy arrays, SciPy's sparse
-matrix, and chumpy's array, of which only the numbers are kept) and refuses every other name. chumpy itself, which no
-longer imports on today's Python, is not needed.
+What the separately licensed companions would give (texture, masks, landmarks) is made from the geometry where they are
+absent; teeth and a mouth cavity, which no edition has, are always made.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from realhead.errors import AssetError, RealheadError
-from realhead.head import flame_landmarks, flame_texture
+from realhead.head import flame_editions, flame_landmarks, flame_mouth, flame_texture
+from realhead.head.flame_pickle import ChumpyArray, SparseMatrix, read_pickle
 from realhead.head.model import HeadData
 
 NUM_VERTICES, NUM_FACES, NUM_IDENTITY = 5023, 9976, 300
@@ -28,102 +27,13 @@ EXPECTED = {
     "weights": (NUM_VERTICES, 5),
     "f": (NUM_FACES, 3),
 }
+MOST_DIRECTIONS = 1000
+MAX_UNPACKED_BYTES = 512 * 2**20
 PARENTS = [-1, 0, 1, 1, 1]
-OPEN_2023 = (-5.570e-05, 7.513e-05, 1.0533e-04, 0.0488687, 0.0464305, 0.0498778)
-"""Mean and standard deviation of 2023 Open's template (CC-BY-4.0), metres."""
 HOW_TO_GET = (
     "{path} not found: 1) register at flame.is.tue.mpg.de, 2) download FLAME 2023 Open (CC-BY-4.0), 3) pass the path "
     "of its flame2023_Open.pkl; or do without it: head 'open' is a free substitute that needs no download."
 )
-
-
-class _ChumpyArray:
-    """Stands in for chumpy.ch.Ch: takes the state and keeps the array in it."""
-
-    def __init__(self, *_: Any) -> None:
-        self.state: dict[str, Any] = {}
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state if isinstance(state, dict) else {}
-
-    def array(self) -> np.ndarray:
-        """The numbers (a plain chumpy array keeps them under `x`)."""
-        if "x" not in self.state:
-            raise RealheadError("A chumpy object in the file holds a formula instead of numbers: export it again.")
-        return np.asarray(self.state["x"])
-
-
-class _SparseMatrix:
-    """Stands in for scipy.sparse's csc_matrix: keeps the state until it can be checked."""
-
-    def __init__(self, *_: Any) -> None:
-        self.state: dict[str, Any] = {}
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state if isinstance(state, dict) else {}
-
-    def array(self) -> np.ndarray:
-        """The joint regressor as a dense array [5, 5023]."""
-        try:
-            shape = tuple(int(n) for n in self.state.get("_shape", self.state.get("shape")))
-            values, rows, starts = (np.asarray(self.state[key]) for key in ("data", "indices", "indptr"))
-            if shape != EXPECTED["J_regressor"] or len(starts) != shape[1] + 1 or rows.min(initial=0) < 0:
-                raise ValueError(f"shape {shape}")
-            dense = np.zeros(shape)
-            np.add.at(dense, (rows, np.repeat(np.arange(shape[1]), np.diff(starts))), values)
-        except (TypeError, KeyError, ValueError, IndexError) as error:
-            raise RealheadError(f"The sparse 'J_regressor' is damaged ({error}): download the file again.") from None
-        return dense
-
-
-def _array_from_buffer(buffer: Any, dtype: Any, shape: Any, order: str = "C") -> np.ndarray:
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """What protocol-2 pickles of Python 3 call to write bytes; nothing but latin1 is legal there."""
-    if encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"encoding {encoding}")
-    return text.encode("latin-1")
-
-
-def _allowed() -> dict[tuple[str, str], Any]:
-    from numpy._core import multiarray
-
-    names: dict[tuple[str, str], Any] = {
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        ("_codecs", "encode"): _latin1,
-    }
-    for core in ("numpy.core", "numpy._core"):
-        names[f"{core}.multiarray", "_reconstruct"] = multiarray._reconstruct
-        names[f"{core}.multiarray", "scalar"] = multiarray.scalar
-        names[f"{core}.numeric", "_frombuffer"] = _array_from_buffer
-    for module in ("scipy.sparse.csc", "scipy.sparse._csc", "scipy.sparse"):
-        names[module, "csc_matrix"] = _SparseMatrix
-    for module in ("chumpy.ch", "chumpy", "chumpy.reordering", "chumpy.ch_ops"):
-        names[module, "Ch"] = _ChumpyArray
-        names[module, "Select"] = _ChumpyArray
-    return names
-
-
-class _Unpickler(pickle.Unpickler):
-    """Finds the allowed names only."""
-
-    def __init__(self, stream: io.BufferedIOBase, path: Path) -> None:
-        super().__init__(stream, encoding="latin1")
-        self.path, self.names = path, _allowed()
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.names:
-            raise RealheadError(
-                f"{self.path} asks for {module}.{name}, which no FLAME file needs: it was not opened; "
-                "download the file again from flame.is.tue.mpg.de."
-            )
-        return self.names[module, name]
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise pickle.UnpicklingError("persistent id")
 
 
 def read_flame(path: Path) -> HeadData:
@@ -139,18 +49,14 @@ def read_flame(path: Path) -> HeadData:
     """
     if not path.is_file():
         raise AssetError(HOW_TO_GET.format(path=path))
-    raw = _read_npz(path) if path.suffix == ".npz" else _read_pickle(path)
-    arrays = {key: _checked(raw, key, shape, path) for key, shape in EXPECTED.items()}
-    _check_tree(raw, path)
+    raw, arrays = read_arrays(path)
     faces = arrays["f"].astype(np.int64)
-    if faces.min() < 0 or faces.max() >= NUM_VERTICES:
-        raise RealheadError(f"{path} has triangles with corners outside its vertices: download the file again.")
     num_shape = min(NUM_IDENTITY, arrays["shapedirs"].shape[2])
     exprdirs = arrays["shapedirs"][..., num_shape:]
-    uv_coords, uv_faces = flame_texture.texture(path.parent, arrays["v_template"], faces)
-    return HeadData(
+    uv_coords, uv_faces, own = flame_texture.texture(path.parent, arrays["v_template"], faces)
+    data = HeadData(
         name=path.stem,
-        edition=edition_of(arrays["v_template"], path),
+        edition=claimed_edition(raw, arrays["v_template"], path)[0],
         v_template=arrays["v_template"],
         shapedirs=arrays["shapedirs"][..., :num_shape],
         exprdirs=exprdirs,
@@ -163,48 +69,78 @@ def read_flame(path: Path) -> HeadData:
         expression_names=tuple(f"expression{k:03d}" for k in range(exprdirs.shape[2])),
         regions=flame_texture.regions(arrays["v_template"], faces),
         landmarks=flame_landmarks.embeddings(),
+        eyelids=_eyelids(raw, path),
     )
+    return flame_mouth.with_mouth(data, own)
 
 
-def edition_of(v_template: np.ndarray, path: Path) -> str | None:
-    """Tells FLAME's edition: 2023 Open by its template, the others by the names of the official files.
+def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The table of a FLAME file, and what was checked of it: FLAME's keys as float64 in FLAME's shapes.
 
-    Coefficients of one edition mean nothing to another, so an unknown file stays unknown.
+    Values are rounded to single precision, so that a pickle and its conversion make the same head.
+    """
+    raw = _read_npz(path) if path.suffix == ".npz" else read_pickle(path)
+    arrays = {key: _checked(raw, key, shape, path) for key, shape in EXPECTED.items()}
+    arrays = {key: array.astype(np.float32).astype(np.float64) for key, array in arrays.items()}
+    if arrays["shapedirs"].shape[2] > MOST_DIRECTIONS:
+        raise RealheadError(f"'shapedirs' in {path} has more directions than any FLAME edition: wrong or damaged.")
+    _check_tree(raw, path)
+    if arrays["f"].min() < 0 or arrays["f"].max() >= NUM_VERTICES:
+        raise RealheadError(f"{path} has triangles with corners outside its vertices: download the file again.")
+    return raw, arrays
+
+
+def claimed_edition(raw: dict[str, Any], v_template: np.ndarray, path: Path) -> tuple[str | None, bool]:
+    """Edition of a file, and whether its content proves it; our own .npz remembers what its pickle was."""
+    edition, proven = flame_editions.edition_of(v_template, path)
+    written = str(raw["edition"]) if isinstance(raw.get("edition"), np.ndarray) else None
+    return (written, True) if written in flame_editions.NAMES and not proven else (edition, proven)
+
+
+def convert(path: Path, out: Path) -> Path:
+    """Writes a FLAME pickle as an .npz of plain arrays: smaller, quicker, and safe to pass on to any program.
 
     Args:
-        v_template: Template, [5023, 3].
-        path: Where it came from.
-
-    Returns:
-        "2020", "2023", "2023 Open" or None.
+        path: The official .pkl.
+        out: The .npz.
     """
-    marks = np.concatenate([v_template.mean(0), v_template.std(0)])
-    if np.abs(marks - OPEN_2023).max() < 2e-6:
-        return "2023 Open"
-    return {"generic_model": "2020", "flame2020": "2020", "flame2023": "2023", "flame2023_no_jaw": "2023"}.get(
-        path.stem.lower()
-    )
+    raw, arrays = read_arrays(path)
+    edition, _ = claimed_edition(raw, arrays["v_template"], path)
+    single = {key: array.astype(np.uint32 if key == "f" else np.float32) for key, array in arrays.items()}
+    temporary = out.with_name(f".{out.stem}.{os.getpid()}.npz")
+    np.savez_compressed(temporary, **single, **({"edition": np.array(edition)} if edition else {}))
+    os.replace(temporary, out)
+    return out
+
+
+def _eyelids(raw: dict[str, Any], path: Path) -> np.ndarray | None:
+    """SMIRK's eyelid offsets: `l_eyelid.npy` and `r_eyelid.npy` beside the model, or under 'eyelids' in our .npz."""
+    files = [path.parent / f"{side}_eyelid.npy" for side in "lr"]
+    if "eyelids" in raw:
+        arrays = list(np.asarray(raw["eyelids"]))
+    elif all(file.is_file() for file in files):
+        try:
+            arrays = [np.load(file, allow_pickle=False) for file in files]
+        except (ValueError, OSError, EOFError) as error:
+            raise RealheadError(f"{files[0]} or its neighbour is no plain array ({error}): copy them again.") from None
+    else:
+        return None
+    if len(arrays) != 2 or any(a.size != 3 * NUM_VERTICES or a.dtype.kind != "f" for a in arrays):
+        raise RealheadError(f"The eyelids of {path} are not two offsets of {NUM_VERTICES} x 3 numbers: remove them.")
+    return np.stack([a.reshape(NUM_VERTICES, 3) for a in arrays]).astype(np.float64)
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
     try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_UNPACKED_BYTES:
+                raise RealheadError(f"{path} unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB: it is not read.")
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError) as error:
-        raise RealheadError(f"{path} cannot be read as an .npz of plain arrays ({error}): export it again.") from None
-
-
-def _read_pickle(path: Path) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as stream:
-            content = _Unpickler(stream, path).load()
     except RealheadError:
         raise
-    except Exception as error:  # a damaged pickle can fail in any way
-        raise RealheadError(f"{path} is no FLAME pickle ({error}): download it again.") from None
-    if not isinstance(content, dict):
-        raise RealheadError(f"{path} holds a {type(content).__name__} instead of FLAME's table: download it again.")
-    return content
+    except (ValueError, OSError, zipfile.BadZipFile, EOFError, MemoryError) as error:
+        raise RealheadError(f"{path} cannot be read as an .npz of plain arrays ({error}): export it again.") from None
 
 
 def _checked(raw: dict[str, Any], key: str, shape: tuple[int | None, ...], path: Path) -> np.ndarray:
@@ -213,7 +149,7 @@ def _checked(raw: dict[str, Any], key: str, shape: tuple[int | None, ...], path:
         key = "faces"
     if key not in raw:
         raise RealheadError(f"{path} lacks '{key}', so it is no FLAME model: pass generic_model.pkl or flame2023*.pkl.")
-    value = raw[key].array() if isinstance(raw[key], _ChumpyArray | _SparseMatrix) else np.asarray(raw[key])
+    value = _plain(raw[key])
     fits = value.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, value.shape, strict=True))
     if not fits or value.dtype.kind not in "fiu":
         wanted = " x ".join("?" if n is None else str(n) for n in shape)
@@ -222,6 +158,12 @@ def _checked(raw: dict[str, Any], key: str, shape: tuple[int | None, ...], path:
     if not np.isfinite(value).all():
         raise RealheadError(f"'{key}' in {path} holds values that are not finite: download the file again.")
     return value
+
+
+def _plain(value: Any) -> np.ndarray:
+    if isinstance(value, SparseMatrix):
+        return value.array(EXPECTED["J_regressor"])
+    return value.array() if isinstance(value, ChumpyArray) else np.asarray(value)
 
 
 def _check_tree(raw: dict[str, Any], path: Path) -> None:

@@ -24,8 +24,8 @@ EYE_BACK = -0.6
 """Cosine of the angle from an eyeball's front beyond which its triangles get no texels."""
 
 
-def texture(folder: Path, vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Texture coordinates [T, 2] and UV faces [F, 3]: FLAME's own if its template lies in the folder, else ours.
+def texture(folder: Path, vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Texture coordinates [T, 2], UV faces [F, 3], and whether they are ours: FLAME's if its template is there.
 
     Args:
         folder: Where to look for `head_template.obj`.
@@ -34,8 +34,8 @@ def texture(folder: Path, vertices: np.ndarray, faces: np.ndarray) -> tuple[np.n
     """
     for name in TEMPLATES:
         if (folder / name).is_file():
-            return read_template(folder / name, faces)
-    return own_texture(vertices, faces)
+            return *read_template(folder / name, faces), False
+    return *own_texture(vertices, faces), True
 
 
 def read_template(path: Path, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,1 @@
+"""Other people's formats, read and written as captures: VHAP, NeRSemble, INSTA with metrical-tracker, SMIRK."""
