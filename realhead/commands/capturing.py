@@ -43,14 +43,14 @@ def track(
     head: Annotated[str, arg(metavar="open|PATH")] = "open",
     person: Annotated[str | None, arg(metavar="NAME")] = None,
 ) -> None:
-    """Tracks one person in one to five photographs, or in one video, and writes a capture.
+    """Tracks one person in photographs, a video or before a webcam, and writes a capture.
 
     Args:
-        files: Photographs, or one video.
+        files: One to five photographs, one video, or webcam (webcam:1 is the second camera).
         out: Folder of the capture.
         size: Side of the capture's pictures in pixels.
         fps: Frames per second taken of a video.
-        seconds: Use only so much of a video.
+        seconds: Use only so much of a video; length of a webcam's recording (10 when not given).
         matting: How the background goes; by the picture's own alpha, else fine for photographs, fast for videos.
         head: Head to fit: open, or a FLAME file.
         person: The person's name; the first file's when not given.

@@ -8,6 +8,7 @@ the world is moved so that the head's mean translation is zero. The camera looks
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from realhead.errors import TrackingError
 from realhead.tracking.matting import Matting
 from realhead.tracking.pictures import PICTURE_SUFFIXES, read_picture
 from realhead.tracking.video import VIDEO_SUFFIXES
+from realhead.tracking.webcam import record, webcam_number
 
 if TYPE_CHECKING:
     from realhead.capture import Capture
@@ -36,7 +38,7 @@ class TrackOptions:
     matting: Matting | None = None
     """How the background goes; None: the picture's own alpha, else fine for photographs and fast for clips."""
     longest: float | None = None
-    """Seconds of a clip to use."""
+    """Seconds of a clip to use, or of a webcam to record (then ten when None)."""
     person: str | None = None
     """The person's name; default: the first file's stem."""
     progress: bool = True
@@ -51,10 +53,11 @@ def track(
     options: TrackOptions | None = None,
     **changes,
 ) -> Capture:
-    """Tracks one person in one to five photographs, or in one video file.
+    """Tracks one person in one to five photographs, in one video file, or before a webcam.
 
     Args:
-        sources: Paths of photographs, or of one video.
+        sources: Paths of photographs, or of one video; or "webcam" ("webcam:1" is the machine's second camera), which
+            is recorded first.
         out: Folder of the capture; must not hold a finished one.
         head: Head to fit; the free head when None.
         options: How.
@@ -65,7 +68,8 @@ def track(
         distance), the frames without a face and the warnings.
 
     Raises:
-        TrackingError: No face, two faces, a face too small, cut or turned away, a damaged or unknown file.
+        TrackingError: No face, two faces, a face too small, cut or turned away, a damaged or unknown file, a camera
+            that is absent, busy or denied.
         CaptureError: `out` holds a finished capture.
     """
     from realhead.capture import Capture
@@ -82,16 +86,31 @@ def track(
     if not 64 <= options.size <= 2048:
         raise TrackingError(f"Pictures of {options.size} pixels a side cannot be made: choose a size from 64 to 2048.")
     head = head or load_head("open")
-    if kind == "photographs":
+    if kind == "webcam":
+        _track_webcam(webcam_number(paths[0]), Path(out), head, options)
+    elif kind == "photographs":
         track_photographs([read_picture(p) for p in paths], Path(out), head, options, paths[0].stem)
     else:
         track_clip(paths[0], Path(out), head, options)
     return Capture.open(out, head)
 
 
+def _track_webcam(number: int, out: Path, head: Head, options: TrackOptions) -> None:
+    """Records, tracks the recording, and removes it."""
+    from realhead.tracking.clip import track_clip
+
+    with tempfile.TemporaryDirectory(prefix="realhead-") as folder:
+        recording = record(Path(folder) / "webcam.mp4", number, options.longest, options.progress)
+        track_clip(recording, out, head, options)
+
+
 def _kind(paths: list[Path]) -> str:
     if not paths:
-        raise TrackingError("Nothing to track: give one to five photographs, or one video file.")
+        raise TrackingError("Nothing to track: give one to five photographs, one video file, or webcam.")
+    if any(webcam_number(path) is not None for path in paths):
+        if len(paths) > 1:
+            raise TrackingError("A webcam is tracked alone: give `webcam` and no files.")
+        return "webcam"
     for path in paths:
         if not path.is_file():
             raise TrackingError(f"{path} does not exist: give the paths of photographs or of one video.")

@@ -8,8 +8,11 @@ face gives a result without parameters, and is looked for in the whole picture u
 from __future__ import annotations
 
 import time as clock
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -37,6 +40,8 @@ CALIBRATION_FRAMES = 12
 CALIBRATION_TURN = np.radians(25)
 SEARCH_EVERY = 3
 """A lost face is looked for in every n-th frame: the search takes longer than a frame."""
+
+LATENCY_FRAMES = 50
 
 Status = Literal["calibrating", "tracking", "lost"]
 
@@ -83,12 +88,12 @@ class Tracked:
 
 
 class StreamTracker:
-    """Tracks a face frame by frame; call it with one picture after the other.
+    """Tracks a face frame by frame; call it with one picture after the other, or let it follow a source.
 
     Example:
         tracker = StreamTracker()
-        for frame in read_clip("me.mp4"):
-            tracked = tracker(frame.image)
+        for tracked in tracker.follow("webcam"):
+            print(tracked.status, tracker.latency)
     """
 
     def __init__(self, head: Head | None = None, *, focal: float | None = None, smoothing: bool = True):
@@ -104,6 +109,7 @@ class StreamTracker:
         self.head = head or load_head("open")
         self.smoothing = smoothing
         self._focal_given = focal
+        self._took: deque[float] = deque(maxlen=LATENCY_FRAMES)
         self._landmarker = Landmarker()
         self._reduced = LandmarkHead(self.head)
         self._fitter = Fitter(self._reduced)
@@ -118,6 +124,28 @@ class StreamTracker:
         self._focal: float | None = self._focal_given
         self.calibrated = False
         self._forget()
+
+    def follow(
+        self, source: str | Path | Iterable, *, fps: float = 25.0, seconds: float | None = None
+    ) -> Iterator[Tracked]:
+        """Tracks every frame of a source.
+
+        Args:
+            source: "webcam" (or "webcam:1"), a video file, or pictures: uint8 [H, W, 3] or things that have one as
+                `image`, as `read_clip` yields.
+            fps: Frames per second taken of a file.
+            seconds: How long.
+
+        Yields:
+            One answer per frame.
+        """
+        for frame in _frames_of(source, fps, seconds):
+            yield self(getattr(frame, "image", frame))
+
+    @property
+    def latency(self) -> float:
+        """Median time from receiving a picture to its answer over the last frames, seconds; NaN before the first."""
+        return float(np.median(self._took)) if self._took else float("nan")
 
     def _forget(self) -> None:
         self._face: Face | None = None
@@ -141,7 +169,7 @@ class StreamTracker:
         self._face = self._find(image)
         if self._face is None:
             self._state = None
-            return Tracked("lost", None, None, None, image, clock.perf_counter() - start, float("nan"), self.head)
+            return Tracked("lost", None, None, None, image, self._since(start), float("nan"), self.head)
         measured = self._reduced.measure(self._face.points)
         size = image.shape[1::-1]
         if not self.calibrated:
@@ -152,8 +180,12 @@ class StreamTracker:
         K = np.array([[self._focal_now(size), 0, size[0] / 2], [0, self._focal_now(size), size[1] / 2], [0, 0, 1]])
         camera = replace(camera_at(K.astype(np.float32), np.zeros(3), 1, "00"), width=size[0], height=size[1])
         status: Status = "tracking" if self.calibrated else "calibrating"
-        seconds = clock.perf_counter() - start
-        return Tracked(status, frame, camera, self._face, image, seconds, float(np.median(errors)), self.head)
+        error = float(np.median(errors))
+        return Tracked(status, frame, camera, self._face, image, self._since(start), error, self.head)
+
+    def _since(self, start: float) -> float:
+        self._took.append(clock.perf_counter() - start)
+        return self._took[-1]
 
     def _find(self, image: np.ndarray) -> Face | None:
         """The face near its last place, else the largest of the picture."""
@@ -198,6 +230,16 @@ class StreamTracker:
             state = damped(self._state, state)
         self._state = state
         return state, errors
+
+
+def _frames_of(source: str | Path | Iterable, fps: float, seconds: float | None) -> Iterable:
+    from realhead.tracking.video import read_clip
+    from realhead.tracking.webcam import webcam_frames, webcam_number
+
+    if not isinstance(source, str | Path):
+        return source
+    number = webcam_number(source)
+    return read_clip(source, fps, seconds) if number is None else webcam_frames(number, seconds)
 
 
 def damped(previous: State, current: State) -> State:
