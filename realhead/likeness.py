@@ -10,13 +10,21 @@ from pathlib import Path
 from realhead.avatar import Avatar
 from realhead.capture.capture import Capture
 from realhead.config import EnrollConfig
-from realhead.driving import drive
+from realhead.driving import drive, relative_frame
 from realhead.enrollment import enroll
 from realhead.model.checkpoint import load_prior
 from realhead.model.prior import Prior
 from realhead.tracking import track
 
 log = logging.getLogger(__name__)
+
+CAUTION = (
+    "Another person's clip drives the avatar: the result may look real, yet its mouth region carries features of the "
+    "driver and does not show how the person in the photographs really looks (paper, Ethical Impact Statement). Use it "
+    "with the consent of both."
+)
+VIEWER_FRAMES = 40
+"""Frames of the driver in the HTML viewer, evenly spread."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +34,16 @@ class Likeness:
     Attributes:
         avatar: The avatar.
         capture: The tracked photographs.
-        folder: Where photographs/, avatar.safetensors and avatar.ply lie.
+        folder: Where photographs/, avatar.safetensors, avatar.ply and viewer.html lie.
         clip: The side-by-side clip, or None where nobody drives.
+        viewer: The HTML viewer.
     """
 
     avatar: Avatar
     capture: Capture
     folder: Path
     clip: Path | None
+    viewer: Path | None = None
 
 
 def avatar_from_photographs(
@@ -42,6 +52,7 @@ def avatar_from_photographs(
     driver: str | Path | None = None,
     prior: Prior | str | Path = "laptop",
     *,
+    own: bool = False,
     size: int = 256,
     seed: int = 0,
     config: EnrollConfig | None = None,
@@ -54,9 +65,10 @@ def avatar_from_photographs(
     Args:
         photographs: One to five pictures of the person.
         out: Folder for everything that is made.
-        driver: A video, or a capture folder, that moves the avatar; its expressions are transferred as differences to
-            its own neutral, as it shows another person or another day.
+        driver: A video, "webcam", or a capture folder, that moves the avatar.
         prior: A prior, or what `load_prior` takes.
+        own: Whether the driver shows the person of the photographs: its expressions are then taken as they are.
+            Otherwise they are transferred as differences to the driver's own neutral face, and a caution is logged.
         size: Side of the tracked pictures in pixels; the prior's training size is best.
         seed: Seed of the enrollment.
         config: Steps and rates; the default also fits a colour transform: photographs are unlike the training data.
@@ -74,8 +86,24 @@ def avatar_from_photographs(
     avatar = enroll(prior, capture, capture.views(), seed, config, progress=progress)
     avatar.save(out / "avatar.safetensors")
     avatar.gaussians(avatar.neutral).save_ply(out / "avatar.ply")
-    clip = None if moving is None else drive(avatar, moving, out / "clip.mp4", relative=True, progress=progress)
-    return Likeness(avatar, capture, out, clip)
+    clip = None
+    if moving is not None:
+        if not own:
+            log.warning(CAUTION)
+        clip = drive(avatar, moving, out / "clip.mp4", relative=not own, progress=progress)
+    return Likeness(avatar, capture, out, clip, _viewer(avatar, moving, out / "viewer.html", own))
+
+
+def _viewer(avatar: Avatar, moving: Capture | None, path: Path, own: bool) -> Path:
+    """Writes the page that shows the avatar from all sides; it plays the driver's frames if there is one."""
+    from realhead.view.html import write_html
+
+    frames = None
+    if moving is not None:
+        chosen = moving.frames[:: max(1, -(-len(moving.frames) // VIEWER_FRAMES))]
+        frames = chosen if own else [relative_frame(f, moving.neutral, avatar.neutral) for f in chosen]
+    write_html(avatar, path, frames, title="realhead avatar (synthetic media)")
+    return path
 
 
 def _driver(path: Path, out: Path, options: dict) -> Capture:

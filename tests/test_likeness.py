@@ -60,9 +60,25 @@ def test_everything_is_written_and_can_be_read_again(tracked, files, tmp_path):
     made = make(files[0], tmp_path / "out", files[1])
     assert tracked == [["me.png"], ["me.mp4"]]
     written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"photographs", "driver", "avatar.safetensors", "avatar.ply", "clip.mp4"}
-    assert made.clip.stat().st_size > 0
+    assert written == {"photographs", "driver", "avatar.safetensors", "avatar.ply", "clip.mp4", "viewer.html"}
+    assert b"synthetic media" in made.viewer.read_bytes() and made.clip.stat().st_size > 0
     assert Avatar.load(tmp_path / "out" / "avatar.safetensors").info["pictures"] == made.avatar.info["pictures"]
+
+
+def test_another_person_drives_by_differences_with_a_caution_and_oneself_without(
+    tracked, files, tmp_path, monkeypatch, caplog
+):
+    asked = []
+    monkeypatch.setattr(likeness, "drive", lambda avatar, capture, out, **options: asked.append(options["relative"]))
+    monkeypatch.setattr(likeness, "_viewer", lambda *_: None)
+    with caplog.at_level("WARNING"):
+        make(files[0], tmp_path / "cross", files[1])
+    assert asked == [True] and "features of the driver" in caplog.text
+    caplog.clear()
+    avatar_from_photographs(
+        [files[0]], tmp_path / "own", files[1], tiny_prior(), own=True, config=ENROLL, progress=False
+    )
+    assert asked == [True, False] and "driver" not in caplog.text
 
 
 def test_without_a_driver_there_is_no_clip(tracked, files, tmp_path):

@@ -66,6 +66,7 @@ def avatar(
     photographs: Annotated[Positional[tuple[Path, ...]], arg(metavar="PHOTO...")],
     out: Out,
     drive: OptionalPath = None,
+    own: bool = False,
     prior: PriorName = "laptop",
     size: int = 256,
     seed: int = 0,
@@ -74,18 +75,19 @@ def avatar(
 
     Args:
         photographs: One to five photographs of the person.
-        out: Folder for the avatar, its .ply and the clip.
-        drive: Video, or capture folder, that moves the avatar.
+        out: Folder for the avatar, its .ply, the clip and an HTML viewer.
+        drive: What moves the avatar: a video, a capture folder, or webcam (recorded for ten seconds).
+        own: It shows the person of the photographs; without it, differences to the driver's neutral face are taken.
         prior: Prior to start from: laptop, or a path.
         size: Side of the tracked pictures in pixels; the prior's training size is best.
         seed: Seed of the enrollment.
     """
     from realhead.likeness import avatar_from_photographs
 
-    made = avatar_from_photographs(photographs, out, drive, prior, size=size, seed=seed)
-    print(made.folder / "avatar.safetensors")
-    if made.clip:
-        print(made.clip)
+    made = avatar_from_photographs(photographs, out, drive, prior, own=own, size=size, seed=seed)
+    for path in (made.folder / "avatar.safetensors", made.clip, made.viewer):
+        if path:
+            print(path)
 
 
 def view(
