@@ -36,6 +36,8 @@ COMMANDS: dict[str, Command] = {
     "doctor": Command("house", "doctor", "look at this machine: versions, device, weight files, what is missing"),
     "data": Command("capturing", "data", "capture synthetic people with sixteen cameras", AGAIN),
     "track": Command("capturing", "track", "turn photographs or a video of one person into a capture"),
+    "import": Command("importing", "import_", "read VHAP, NeRSemble, INSTA, SMIRK and FLAME files", AGAIN),
+    "check": Command("importing", "check", "look for broken conventions in data before training on it"),
     "train": Command("learning", "train", "train a prior over heads on a capture set", AGAIN),
     "enroll": Command("avatars", "enroll", "make an avatar from one to three pictures of a capture"),
     "drive": Command("avatars", "drive", "move an avatar by a capture and write a side-by-side clip"),

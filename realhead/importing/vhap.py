@@ -105,7 +105,11 @@ def _fold_offsets(recording: Recording, capture: Capture) -> None:
         rows = len(offset)
         key = offset.tobytes()
         if key not in solved:
-            solved[key] = fold(recording.head, offset, capture.parameter_files[timestep])
+            try:
+                solved[key] = fold(recording.head, offset, capture.parameter_files[timestep])
+            except CaptureError as error:
+                recording.notes.append(f"{error} They are left out.")
+                return
         recording.frames[timestep] = replace(frame, shape=frame.shape + solved[key][0])
     if solved:
         before, after = (1000 * float(np.mean([values[k] for values in solved.values()])) for k in (1, 2))
@@ -130,10 +134,10 @@ def fold(head: Head, offset: np.ndarray, path: Path) -> tuple[torch.Tensor, floa
     Raises:
         CaptureError: Another number of rows.
     """
-    if len(offset) not in OFFSET_ROWS:
+    if len(offset) not in OFFSET_ROWS or head.name == "open":
         raise CaptureError(
-            f"{path}: 'static_offset' has {len(offset)} rows; FLAME has {OFFSET_ROWS[0]}, with VHAP's teeth "
-            f"{OFFSET_ROWS[1]}: it belongs to another mesh; export again without static offsets."
+            f"{path}: 'static_offset' has {len(offset)} rows for a head of {head.num_vertices} vertices; FLAME has "
+            f"{OFFSET_ROWS[0]}, with VHAP's teeth {OFFSET_ROWS[1]}: export again without static offsets."
         )
     wanted = torch.from_numpy(offset[: OFFSET_ROWS[0]]).reshape(-1)
     basis = head.shapedirs[: OFFSET_ROWS[0]].reshape(-1, head.num_shape)

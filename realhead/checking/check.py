@@ -1,0 +1,153 @@
+"""`realhead check`: reads a folder of any known format and says what was found, what is wrong, and how to mend it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from realhead.capture.capture import Capture
+from realhead.checking import faults, inventory, sheet
+from realhead.checking.evidence import Exhibit, choose, gather
+from realhead.checking.nersemble import check_nersemble
+from realhead.doctor import Finding
+from realhead.errors import CaptureError, RealheadError
+from realhead.head import load_head
+from realhead.head.flame_editions import user_files
+from realhead.head.model import Head
+from realhead.importing import vhap
+from realhead.importing.recognise import Kind, edition_for, head_for, read_any, recognise
+from realhead.importing.recording import Recording
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a check.
+
+    Attributes:
+        folder: What was checked.
+        findings: One line each.
+        picture: Contact sheet of overlays, uint8 [H, W, 3], or None.
+    """
+
+    folder: Path
+    findings: tuple[Finding, ...]
+    picture: np.ndarray | None = None
+
+    @property
+    def problems(self) -> list[Finding]:
+        """What has to be mended before training."""
+        return [finding for finding in self.findings if finding.state == "problem"]
+
+    def faults(self) -> set[str]:
+        """Names of the known faults that were found (`realhead.checking.faults.FAULTS`)."""
+        return {finding.topic for finding in self.problems} & set(faults.FAULTS)
+
+    def sentence(self) -> str:
+        """The first problem and how many there are."""
+        first, more = self.problems[0], len(self.problems) - 1
+        rest = f" ({more} more in the table)" if more else ""
+        return f"{self.folder}: {first.topic}: {first.found}; {first.advice}{rest}."
+
+
+def check(folder: Path, head: str | None = None, tracker: Path | None = None) -> Report:
+    """Checks one folder.
+
+    Args:
+        folder: A capture, a VHAP export, an INSTA or FlashAvatar folder, or NeRSemble's.
+        head: "open" or a FLAME file; default: the one that the capture names, else the user's of the right edition.
+        tracker: Folder of metrical-tracker's .frame files.
+
+    Raises:
+        CaptureError: The folder is of no known format, or nothing in it can be used.
+    """
+    kind = recognise(folder)
+    if kind == "nersemble":
+        return Report(folder, tuple(check_nersemble(folder)))
+    if kind == "vhap" and not (folder / "transforms.json").is_file():
+        parts = ", ".join(path.name for path in vhap.exports(folder)[:5])
+        raise CaptureError(f"{folder} holds several exports ({parts} ...): check them one by one.")
+    model, stated, early = _head(folder, kind, head)
+    try:
+        recording = read_any(folder, model, kind, tracker)
+    except CaptureError as error:
+        findings = [*early, *inventory.broken([str(error)], 1)]
+        if not any(f.state == "problem" for f in findings):
+            raise
+        return Report(folder, tuple(findings))
+    return examine(recording, kind, stated, early)
+
+
+def _head(folder: Path, kind: Kind, name: str | None) -> tuple[Head, str | None, list[Finding]]:
+    """The head, the edition that the folder itself states, and findings on the way."""
+    if kind != "capture":
+        return head_for(kind, name)[0], None, []
+    capture = Capture.open(folder, load_head(name) if name else None)
+    named = capture.info.get("head", {})
+    if name is None:
+        try:
+            return capture.head, named.get("edition"), []
+        except RealheadError as error:
+            raise CaptureError(str(error)) from None
+    model = capture.head
+    if named.get("hash") not in (None, model.hash) and named.get("edition") in (None, model.edition):
+        seen = f"the capture was made with head {named['hash']} ({named.get('name')}), not {model.hash}"
+        return model, None, [Finding("wrong FLAME edition", "problem", seen, "pass that head with --head")]
+    return model, named.get("edition"), []
+
+
+def examine(recording: Recording, kind: Kind, stated: str | None = None, early: list[Finding] | None = None) -> Report:
+    """Checks what a reader returned.
+
+    Args:
+        recording: The recording.
+        kind: Its format.
+        stated: The FLAME edition that the folder itself names.
+        early: Findings that precede the others.
+    """
+    head, findings = recording.head, list(early or [])
+    total = len(recording.frames) + len(recording.broken)
+    if not recording.frames:
+        return Report(recording.folder, (*findings, *inventory.broken(recording.broken, total)))
+    exhibits, unreadable = gather(recording, choose(recording))
+    findings += inventory.inventory(recording)
+    findings += inventory.broken([*recording.broken, *unreadable], max(total, len(recording.shots)))
+    wrong_edition = faults.editions(head, edition_for(kind), stated)
+    findings += wrong_edition
+    if kind != "insta":
+        findings += faults.offset_rows(inventory.offset_rows(Capture.open(recording.folder, head)), head)
+    turned, unusable = faults.rotations(recording.frames)
+    findings += turned
+    findings += faults.masks(exhibits, recording.frames, head)
+    if not unusable and not any(f.state == "problem" for f in wrong_edition):
+        seen, _ = faults.overlay(exhibits, recording.frames, head, _other_heads(head))
+        findings += seen
+        if not any(f.state == "problem" for f in seen):
+            findings += faults.steps(exhibits, recording.frames, head)
+    picture = sheet.contact_sheet(exhibits, recording.frames, head) if exhibits else None
+    return Report(recording.folder, tuple(findings), picture)
+
+
+def _other_heads(head: Head) -> list[Head]:
+    """The user's FLAME files of other editions, to see whether one of them fits better."""
+    if head.edition is None:
+        return []
+    others = {}
+    for path in user_files():
+        try:
+            other = load_head(path)
+        except RealheadError as error:
+            log.warning("%s", error)
+            continue
+        if other.edition not in (None, head.edition):
+            others.setdefault(other.edition, other)
+    return list(others.values())
+
+
+def faces_found(exhibits: list[Exhibit]) -> int:
+    """Pictures in which exactly one face was found."""
+    return sum(exhibit.points is not None for exhibit in exhibits)
