@@ -36,6 +36,7 @@ from realhead.model.checkpoint import SHIPPED, load_tensors
 from realhead.model.primitives import decode_primitives, pose_primitives
 from realhead.model.prior import Prior
 from realhead.rendering import render
+from realhead.run_folder import legs_of
 from realhead.samples import sample_captures
 from realhead.training import Trainer
 from realhead.view import TrainingMonitor, curves, grid
@@ -354,7 +355,7 @@ grid([told], inches=0.7)
 # %%
 _, metadata = load_tensors(SHIPPED / "laptop.safetensors")
 card = metadata["card"]
-legs = card.get("legs", [card])  # a run may be started from an earlier one
+legs = legs_of(card)  # a run may be started from an earlier one
 rows = {"steps": sum(leg["step"] for leg in legs), "hours": sum(leg["hours"] for leg in legs)}
 rows |= {key: card[key] for key in ("people", "device", "perceptual", "critic", "torch")}
 rows |= {f"bound to {what}": value for what, value in metadata["binding"].items()}

@@ -28,7 +28,7 @@ from realhead import Avatar, RealheadError, enroll, load_prior
 from realhead.config import EnrollConfig
 from realhead.enrollment import choose_views
 from realhead.evaluation import EvaluationConfig, render_views
-from realhead.evaluation_views import ScoredView, person_views
+from realhead.evaluation.views import ScoredView, person_views
 from realhead.metrics import lpips, psnr
 from realhead.model.checkpoint import network_state, weights_hash
 from realhead.samples import sample_captures

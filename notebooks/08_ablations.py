@@ -22,7 +22,7 @@ import pandas as pd
 
 from realhead.ablation import VARIANTS, AblationConfig, ablate
 from realhead.evaluation import EvaluationConfig
-from realhead.evaluation_summary import line_of
+from realhead.evaluation.summary import line_of
 from realhead.report import paper_tables
 from realhead.samples import sample_captures
 

@@ -22,7 +22,7 @@ import torch
 
 from realhead import load_prior
 from realhead.evaluation import EvaluationConfig, evaluate
-from realhead.evaluation_summary import line_of
+from realhead.evaluation.summary import line_of
 from realhead.metrics import psnr, ssim
 from realhead.report import paper_tables
 from realhead.samples import sample_captures

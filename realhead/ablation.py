@@ -20,7 +20,7 @@ from realhead.capture.writer import write_json
 from realhead.config import Preset, TrainConfig, config_hash, train_config
 from realhead.errors import RealheadError
 from realhead.evaluation import PROTOCOLS, EvaluationConfig, evaluate
-from realhead.evaluation_record import versions
+from realhead.evaluation.record import versions
 from realhead.training import train
 
 _log = logging.getLogger(__name__)

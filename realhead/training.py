@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.config, self.folder, self.team = config, RunFolder(out, config), Team.join()
         self.device = self.team.device
-        head = next(iter(captures)).head
+        head = deepcopy(next(iter(captures)).head)  # the samples' own stays on the CPU
         prior = load_prior(init, head) if init else Prior(head, config.prior)
         if prior.config != config.prior:
             raise RealheadError(

@@ -13,7 +13,7 @@ from realhead.config import PRIORS, train_config
 from realhead.errors import RealheadError
 from realhead.model.checkpoint import load_prior
 from realhead.report import paper_tables
-from realhead.report_tables import paper_table
+from realhead.report.tables import paper_table
 
 EVALUATION = replace(QUICK, shots=(0,), floor=False, pictures=0, people=1, enroll=ENROLL)
 CONFIG = AblationConfig(tables=("V",), iterations=1, adversarial=0.0, evaluation=EVALUATION)

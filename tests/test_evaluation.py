@@ -14,12 +14,12 @@ from realhead import evaluation, metrics
 from realhead.capture import CaptureSet
 from realhead.errors import CaptureError, RealheadError
 from realhead.evaluation import evaluate, render_views
-from realhead.evaluation_anchors import ceiling_avatar, enrolled_avatar, floor_avatar, skin_colour
-from realhead.evaluation_curves import enrollment_curves
-from realhead.evaluation_measures import measure, quantised, temporal
-from realhead.evaluation_summary import closed_share, line_of, summarise
-from realhead.evaluation_targets import MOUTH_CROP, Targets, crop, lpips_to, mouth_box
-from realhead.evaluation_views import ScoredView, camera_azimuth, people_of, person_views
+from realhead.evaluation.anchors import ceiling_avatar, enrolled_avatar, floor_avatar, skin_colour
+from realhead.evaluation.curves import enrollment_curves
+from realhead.evaluation.measures import measure, quantised, temporal
+from realhead.evaluation.summary import closed_share, line_of, summarise
+from realhead.evaluation.targets import MOUTH_CROP, Targets, crop, lpips_to, mouth_box
+from realhead.evaluation.views import ScoredView, camera_azimuth, people_of, person_views
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_skin_colour_ignores_everything_but_the_face(people, views):
 def test_kept_avatar_is_not_enrolled_again(views, tmp_path, monkeypatch):
     arguments = (tiny_prior(), views.home, views.enrolled[1], 1, QUICK.enroll)
     first = enrolled_avatar(*arguments, folder=tmp_path)
-    monkeypatch.setattr("realhead.evaluation_anchors.enroll", None)
+    monkeypatch.setattr("realhead.evaluation.anchors.enroll", None)
     again = enrolled_avatar(*arguments, folder=tmp_path)
     for a, b in zip(first.identity, again.identity, strict=True):
         torch.testing.assert_close(a, b, atol=2e-3, rtol=2e-3)  # float16 on disk

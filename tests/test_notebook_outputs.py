@@ -10,7 +10,7 @@ import pytest
 from nbformat import v4, writes
 from PIL import Image
 
-from realhead.notebook_outputs import MAX_PNG_BYTES, faults, normalise
+from realhead.notebooks.outputs import MAX_PNG_BYTES, faults, normalise
 
 KERNEL = {"name": "mine", "display_name": "My own"}
 

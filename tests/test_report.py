@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from realhead.errors import RealheadError
-from realhead.evaluation_measures import DEFINITIONS
-from realhead.evaluation_summary import summarise
+from realhead.evaluation.measures import DEFINITIONS
+from realhead.evaluation.summary import summarise
 from realhead.report import paper_tables, read_results, report
-from realhead.report_figures import ablation_grid, curves_figure, picture_grid, save, training_figure
-from realhead.report_tables import PAPER, REASON, Table, number, paper_table
+from realhead.report.figures import ablation_grid, curves_figure, picture_grid, save, training_figure
+from realhead.report.tables import PAPER, REASON, Table, number, paper_table
 
 METHODS = ("floor", "0-shot", "1-shot", "3-shot")
 

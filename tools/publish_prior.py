@@ -11,7 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
-from realhead.evaluation_summary import line_of
+from realhead.evaluation.summary import line_of
 from realhead.model.checkpoint import SHIPPED, load_tensors, save_tensors, weights_hash
 from realhead.run_folder import legs_of
 
