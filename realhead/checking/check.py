@@ -10,12 +10,12 @@ import numpy as np
 
 from realhead.capture.capture import Capture
 from realhead.checking import faults, inventory, sheet
-from realhead.checking.evidence import Exhibit, choose, gather
+from realhead.checking.evidence import choose, gather
 from realhead.checking.nersemble import check_nersemble
 from realhead.doctor import Finding
 from realhead.errors import CaptureError, RealheadError
 from realhead.head import load_head
-from realhead.head.flame_editions import user_files
+from realhead.head.flame_editions import find_edition, user_files
 from realhead.head.model import Head
 from realhead.importing import vhap
 from realhead.importing.recognise import Kind, edition_for, head_for, read_any, recognise
@@ -86,18 +86,25 @@ def _head(folder: Path, kind: Kind, name: str | None) -> tuple[Head, str | None,
     """The head, the edition that the folder itself states, and findings on the way."""
     if kind != "capture":
         return head_for(kind, name)[0], None, []
-    capture = Capture.open(folder, load_head(name) if name else None)
+    capture = Capture.open(folder)
     named = capture.info.get("head", {})
-    if name is None:
-        try:
-            return capture.head, named.get("edition"), []
-        except RealheadError as error:
-            raise CaptureError(str(error)) from None
-    model = capture.head
+    model = load_head(name) if name else _named_head(capture, named)
     if named.get("hash") not in (None, model.hash) and named.get("edition") in (None, model.edition):
         seen = f"the capture was made with head {named['hash']} ({named.get('name')}), not {model.hash}"
         return model, None, [Finding("wrong FLAME edition", "problem", seen, "pass that head with --head")]
     return model, named.get("edition"), []
+
+
+def _named_head(capture: Capture, named: dict) -> Head:
+    if "name" not in named:
+        raise CaptureError(f"{capture.folder / 'realhead.json'} names no head: pass its file with --head.")
+    source = named.get("source", named["name"])
+    if source != "open" and not Path(source).is_file():
+        found = find_edition(str(named.get("edition")))
+        if found is None:
+            raise CaptureError(f"The head of {capture.folder}, {source}, is not here: name its file with --head.")
+        source = str(found)
+    return load_head(source)
 
 
 def examine(recording: Recording, kind: Kind, stated: str | None = None, early: list[Finding] | None = None) -> Report:
@@ -147,7 +154,3 @@ def _other_heads(head: Head) -> list[Head]:
             others.setdefault(other.edition, other)
     return list(others.values())
 
-
-def faces_found(exhibits: list[Exhibit]) -> int:
-    """Pictures in which exactly one face was found."""
-    return sum(exhibit.points is not None for exhibit in exhibits)

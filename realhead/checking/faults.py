@@ -69,8 +69,10 @@ def masks(exhibits: Sequence[Exhibit], frames: dict[int, Frame], head: Head) -> 
             inner.append(mask_at(mask, exhibit.points).mean())
         else:
             xy, depth, _ = predict(head, frames[exhibit.shot.timestep], exhibit.shot.camera)
-            inner.append(mask_at(mask, xy[head.regions["face"].numpy() & (depth > 0)]).mean())
-    inner, border = (float(np.nanmean(values)) if len(values) else math.nan for values in (inner, border))
+            seen = xy[head.regions["face"].numpy() & (depth > 0)]
+            if len(seen):
+                inner.append(mask_at(mask, seen).mean())
+    inner, border = (float(np.mean(values)) if len(values) else 1.0 for values in (inner, border))
     shown = f"{inner:.0%} of the face is inside the masks, {border:.0%} of the pictures' border"
     if inner < 0.35 and border > 0.5:
         return [_fault("masks inverted", shown, "store 255 - mask: white is the person")]

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import roma
 import torch
 
 from realhead.capture.camera import Camera
@@ -73,12 +72,9 @@ def nearer(scale: float) -> Callable[[Camera], Camera]:
     return change
 
 
-def turned_about(frame: Frame) -> Frame:
-    """The head turned by half a turn about the vertical axis through its place."""
-    about = roma.rotvec_to_rotmat(torch.tensor([0.0, math.pi, 0.0]))
-    pose = frame.pose.clone()
-    pose[0] = roma.rotmat_to_rotvec(about @ roma.rotvec_to_rotmat(pose[0]))
-    return replace(frame, pose=pose)
+def other_side(camera: Camera) -> Camera:
+    """The camera in a world that is turned by half a turn about its vertical axis."""
+    return replace(camera, cam_from_world=camera.cam_from_world @ torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0])))
 
 
 def radians(frame: Frame) -> Frame:
@@ -100,7 +96,7 @@ def known_hypotheses() -> list[Hypothesis]:
         ),
         Hypothesis(
             "cameras behind the head", "all cameras stand behind the head: they would see its back",
-            "turn the world by half a turn about the vertical axis (the head looks to +z)", frame=turned_about,
+            "turn the world by half a turn about the vertical axis (the head looks to +z)", camera=other_side,
         ),
         Hypothesis(
             "mirrored faces", "the pictures are mirrored left to right",

@@ -22,7 +22,8 @@ from realhead.importing.recording import Recording, Shot
 EDITION = "2023"
 OFFSET_ROWS = (5023, 5143)
 """FLAME's vertices, and with VHAP's teeth."""
-NAME = re.compile(r"^(?:UNION\d*_)?(?P<person>[^_]+)_(?P<sequence>.+?)(?:_v\d+)?(?:_DS\d.*|_whiteBg.*|_blackBg.*)?$")
+SETTING = re.compile(r"v\d+|DS[\d.x-]+|(white|black|w|b)Bg|staticOffset|maskBelowLine|(lmk|teeth|offset)\w*|SMOOTH")
+"""Parts of a folder's name, between underscores, that say how it was exported."""
 
 
 def exports(source: Path) -> list[Path]:
@@ -79,10 +80,14 @@ def read_vhap(folder: Path, head: Head) -> Recording:
 def names(folder: Path, info: dict) -> tuple[str, str]:
     """Person and sequence: as realhead.json says, else from VHAP's naming of folders."""
     if {"person", "sequence"} <= info.keys():
-        return str(info["person"]), str(info["sequence"])
-    match = NAME.match(folder.resolve().name)
-    person, sequence = match.group("person", "sequence") if match else (folder.resolve().name, "video")
-    return safe_name(person), safe_name(sequence)
+        return safe_name(str(info["person"])), safe_name(str(info["sequence"]))
+    words = folder.resolve().name.split("_")
+    if words[0].startswith("UNION"):
+        words = words[1:]
+    settings = [k for k, word in enumerate(words) if SETTING.fullmatch(word)]
+    words = words[: settings[0]] if settings and settings[0] else words
+    numbered = len(words) > 1 and words[0].isdigit()  # monocular clips have no sequence, and names like nf_01
+    return (safe_name(words[0]), safe_name("_".join(words[1:]))) if numbered else (safe_name("_".join(words)), "video")
 
 
 def safe_name(name: str) -> str:
