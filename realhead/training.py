@@ -86,7 +86,7 @@ class Trainer:
         try:
             while self.step < config.iterations:
                 asked = time.perf_counter()
-                group = self._next(batches)
+                group = self.next_batches(batches)
                 wait += time.perf_counter() - asked
                 numbers, pictures, targets = self.train_step(group)
                 self.step += 1
@@ -187,7 +187,8 @@ class Trainer:
             legs=self.legs,
         )
 
-    def _next(self, batches: Iterator[Sample]) -> list[Sample]:
+    def next_batches(self, batches: Iterator[Sample]) -> list[Sample]:
+        """The batches of one step, on this process's device."""
         try:
             return [self._to_device(batch) for batch in islice(batches, self.config.accumulate)]
         except RealheadError as error:

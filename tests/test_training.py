@@ -6,6 +6,7 @@ import pkgutil
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from realhead import training
 from realhead.capture import CaptureSet
 from realhead.config import LossConfig, TrainConfig, train_config, with_fields
 from realhead.dataset import HeadSamples
+from realhead.dry_run import dry_run
 from realhead.errors import CaptureError, CheckpointError, RealheadError
 from realhead.model.checkpoint import load_prior, load_tensors
 
@@ -255,3 +257,10 @@ def test_fields_are_given_as_text():
 def test_impossible_fields_get_a_sentence(assignment, sentence):
     with pytest.raises(RealheadError, match=sentence):
         with_fields(CONFIG, [assignment])
+
+
+def test_dry_run_measures_and_leaves_nothing(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    cost = dry_run(data, CONFIG, steps=1)
+    assert cost.hours == pytest.approx(cost.seconds * CONFIG.iterations / 3600) and cost.memory > 1e8
+    assert f"{cost.picture[0]}x{cost.picture[1]}" in str(cost) and not list(tmp_path.iterdir())

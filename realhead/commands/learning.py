@@ -21,6 +21,7 @@ def train(
     seed: int = 0,
     set: Annotated[tuple[str, ...], arg(metavar="FIELD=VALUE")] = (),
     tensorboard: bool = False,
+    dry_run: bool = False,
 ) -> None:
     """Trains a prior over heads; run the same command again to go on with a stopped run.
 
@@ -36,6 +37,7 @@ def train(
         mouth: What the mouth map stores (Tables II and III).
         seed: Seed of initialisation, sampling and augmentation.
         set: Any other field of realhead/config.py, such as learning_rate=4e-3 or loss.adversarial=0.05.
+        dry_run: Only measure what the training would cost in time and memory; nothing is written.
         tensorboard: Write curves and pictures for TensorBoard into the run's folder too.
     """
     from dataclasses import replace
@@ -47,6 +49,11 @@ def train(
     changes = {} if iterations is None else {"iterations": iterations}
     network = replace(PRIORS[preset], mouth=mouth)
     config = with_fields(train_config(preset, prior=network, people=people, seed=seed, **changes), set)
+    if dry_run:
+        from realhead.dry_run import dry_run as measure
+
+        print(measure(data, config))
+        return
     print(train(data, out, config, init=init, monitor=tensorboard_monitor(out) if tensorboard else None))
 
 
