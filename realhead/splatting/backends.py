@@ -28,12 +28,16 @@ def draw_with_torch(scene: Scene):
         "depths": torch.stack([splats.depths for splats in projected]),
         "width": scene.width,
         "height": scene.height,
+        "n_cameras": len(scene.viewmats),
     }
     return image, alpha, meta
 
 
 def draw_with_gsplat(scene: Scene):
     """Draws with gsplat's CUDA kernels."""
+    if not len(scene.means):  # which gsplat does not expect
+        return draw_with_torch(scene)
+    check_values(scene)
     import gsplat
 
     image, alpha, meta = gsplat.rasterization(

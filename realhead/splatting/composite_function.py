@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from realhead.splatting.kernels import records as rec
 from realhead.splatting.kernels.compose import blend
 from realhead.splatting.kernels.replay import gather, replay
 from realhead.splatting.project_function import flat
+from realhead.splatting.scene import check_memory
 from realhead.splatting.threads import run
 from realhead.splatting.tile_lists import TileLists
 
@@ -80,29 +82,25 @@ class Composite(torch.autograd.Function):
         return images, alphas
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad_images, grad_alphas):
         """Replays each image and gathers the gradients of the records."""
         records, features, backgrounds, images, alphas = ctx.saved_tensors
         if grad_images is None:
             grad_images = torch.zeros_like(images)
-        grad_features = None if features is None else torch.zeros_like(features)
-        grad_backgrounds = None if backgrounds is None else torch.zeros_like(backgrounds)
-        total = None
+        total, grad_features, grad_backgrounds = None, [], []
         for each in ctx.passes:
             grad_alpha = grad_alphas if each.first_feature == 0 else None
-            grads = _backward_pass(ctx, each, records, features, images, alphas, grad_images, grad_alpha)
-            rows, background_sums = grads
+            rows, sums = _backward_pass(ctx, each, records, features, images, alphas, grad_images, grad_alpha)
             if features is not None:
-                target = grad_features[..., each.features]
-                target += rows[..., each.words].sum(0) if features.ndim == 2 else rows[..., each.words]
-                depth = rows[..., rec.COLOR + each.num_features].clone() if each.with_depth else 0.0
-                rows[..., rec.COLOR :] = 0.0
-                rows[..., rec.COLOR + 3] = depth  # where `Project` looks for it
-            elif each.num_features == 0:
-                rows[..., rec.COLOR + 3] = rows[..., rec.COLOR]
-            if backgrounds is not None:
-                grad_backgrounds[:, each.features] = background_sums[:, : each.num_features]
-            total = rows if total is None else total + rows
+                part = rows[..., each.words]
+                grad_features.append(part.sum(0) if features.ndim == 2 else part)
+            if each.with_depth and each.num_features < 3:  # `Project` looks for it behind three colours
+                rows[..., rec.COLOR + 3] = rows[..., rec.COLOR + each.num_features]
+            grad_backgrounds.append(sums[:, : each.num_features])
+            total = rows if total is None else total.add_(rows)
+        grad_features = None if features is None else torch.cat(grad_features, -1)
+        grad_backgrounds = None if backgrounds is None else torch.cat(grad_backgrounds, -1)
         return None, None, None, total[..., : rec.QA], total, grad_features, grad_backgrounds
 
 
@@ -132,6 +130,8 @@ def _backward_pass(ctx, each: Pass, records, features, images, alphas, grad_imag
 
 def zero_rows(count: int) -> np.ndarray:
     """Gradient rows of zeros, each in a cache line of its own (numpy's arrays begin anywhere)."""
+    sentence = f"the gradients of {count} (Gaussian, tile) pairs do not fit into memory; draw fewer or smaller ones"
+    check_memory(4 * count * rec.SIZE, sentence)
     raw = np.zeros((count + 1) * rec.SIZE, np.float32)
     start = -raw.ctypes.data % 64 // 4
     return raw[start : start + count * rec.SIZE]

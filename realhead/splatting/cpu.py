@@ -19,7 +19,7 @@ from realhead.splatting.backends import expected_depth
 from realhead.splatting.composite_function import Composite, plan_passes
 from realhead.splatting.kernels.simd import native_lanes
 from realhead.splatting.project_function import OutOfRangeError, Project, Settings
-from realhead.splatting.scene import Scene, check_values, refuse
+from realhead.splatting.scene import Scene, check_finite, check_values, refuse
 
 LANES = (0,) * native_lanes()
 
@@ -50,10 +50,11 @@ def draw_with_kernels(scene: Scene, lanes: tuple[int, ...] = LANES):
         check_values(scene)
         refuse("values overflow float32 when projected; scale the scene to a size near 1, away from the camera.")
     features = scene.colors if with_color and not harmonics else None
+    given = {"colors": features, "backgrounds": scene.backgrounds if with_color else None}
+    check_finite({name: tensor for name, tensor in given.items() if tensor is not None})
     num_features = (3 if harmonics else scene.colors.shape[-1]) if with_color else 0
-    backgrounds = scene.backgrounds if with_color else None
     passes = plan_passes(num_features, with_depth)
-    images, alphas = Composite.apply(settings, passes, drawn, means2d, records, features, backgrounds)
+    images, alphas = Composite.apply(settings, passes, drawn, means2d, records, features, given["backgrounds"])
     images, alphas = expected_depth(scene, images, alphas[..., None])
     visible = (radii[..., 0] > 0).nonzero()
     meta = {
@@ -64,13 +65,15 @@ def draw_with_kernels(scene: Scene, lanes: tuple[int, ...] = LANES):
         "depths": depths,
         "width": scene.width,
         "height": scene.height,
+        "n_cameras": len(scene.viewmats),
     }
     return images, alphas, meta
 
 
 def camera_centres(viewmats: Float[Tensor, "c 4 4"]) -> Float[Tensor, "c 3"]:
-    """Where the cameras stand, -R^-1 t; by way of torch only where a gradient is wanted."""
+    """Where the cameras stand, -R^-1 t, in float64 on the way; through torch only where a gradient is wanted."""
     if viewmats.requires_grad:
-        return -torch.linalg.solve(viewmats[:, :3, :3], viewmats[:, :3, 3])
-    views = viewmats.numpy()
-    return torch.from_numpy(-np.linalg.solve(views[:, :3, :3], views[:, :3, 3:])[..., 0])
+        views = viewmats.double()
+        return -torch.linalg.solve(views[:, :3, :3], views[:, :3, 3]).float()
+    views = viewmats.double().numpy()
+    return torch.from_numpy(-np.linalg.solve(views[:, :3, :3], views[:, :3, 3:])[..., 0]).float()

@@ -104,7 +104,7 @@ def _gaussians_from(path: Path, values: dict[str, np.ndarray], num_rest: int) ->
     if bool((quats.norm(dim=-1) == 0).any()) or bool((scales > 30).any()):
         raise RealheadError(f"{path} holds a zero quaternion or a scale above e^30: clean the splat first.")
     rest = columns(*(f"f_rest_{i}" for i in range(num_rest))) if num_rest else torch.zeros(len(quats), 0).double()
-    sh = torch.cat([columns("f_dc_0", "f_dc_1", "f_dc_2")[:, None], rest.reshape(-1, 3, num_rest // 3).mT], 1)
+    sh = torch.cat([columns("f_dc_0", "f_dc_1", "f_dc_2")[:, None], rest.reshape(len(quats), 3, num_rest // 3).mT], 1)
     from realhead.splatting.reference import covariances
 
     means, opacities = columns("x", "y", "z"), torch.sigmoid(columns("opacity")[:, 0])

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from realhead.splatting.kernels import records as rec
-from realhead.splatting.kernels.project import CAMERA_SIZE, project
+from realhead.splatting.kernels.geometry import CAMERA_SIZE
+from realhead.splatting.kernels.project import project
 from realhead.splatting.kernels.project_backward import CAMERA_GRADIENTS, project_backward
 from realhead.splatting.threads import run
 
@@ -81,7 +83,8 @@ def camera_words(settings: Settings, viewmat: Tensor, K: Tensor, centre: Tensor)
     rest = (fx, fy, cx, cy, *clamps, settings.near, settings.far, settings.eps2d, settings.radius_clip, width, height)
     words = [*view[:3, :3].reshape(-1), *view[:3, 3], *centre.detach().double().numpy(), *rest]
     assert len(words) == CAMERA_SIZE
-    return np.asarray(words, np.float32)
+    with np.errstate(over="ignore"):  # an infinite clamp or far plane is what was meant
+        return np.asarray(words, np.float32)
 
 
 class Project(torch.autograd.Function):
@@ -116,6 +119,7 @@ class Project(torch.autograd.Function):
         return means2d, depths, records, radii, drawn
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad_means2d, grad_depths, grad_records, *_):
         """Adds up the gradients of all cameras."""
         means, covars, quats, scales, opacities, colors, records = ctx.saved_tensors

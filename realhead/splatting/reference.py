@@ -14,9 +14,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from realhead.splatting.harmonics import sh_basis
-from realhead.splatting.scene import Scene
+from realhead.splatting.scene import Scene, refuse
 
 ALPHA_MIN, ALPHA_MAX, TRANSMITTANCE_MIN = 1 / 255, 0.999, 1e-4
+MAX_BLOCK_PAIRS = 1 << 26  # (Gaussian, pixel) pairs that are held at once: a dozen numbers each
 TILE = 32  # pixels; a block of the image for which Gaussians are gathered, so that memory stays small
 
 
@@ -34,7 +35,7 @@ class Projected:
 
 def covariances(quats: Float[Tensor, "n 4"], scales: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
     """Builds R S S^T R^T from quaternions (w, x, y, z; any norm) and standard deviations."""
-    w, x, y, z = torch.nn.functional.normalize(quats, dim=-1).unbind(-1)
+    w, x, y, z = (quats / quats.norm(dim=-1, keepdim=True)).unbind(-1)
     rows = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
         [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
@@ -47,7 +48,7 @@ def covariances(quats: Float[Tensor, "n 4"], scales: Float[Tensor, "n 3"]) -> Fl
 
 def project(scene: Scene, camera: int) -> Projected:
     """Projects Gaussians into one camera: EWA splatting (Zwicker et al. 2001), with gsplat's clamps."""
-    viewmat, K = scene.viewmats[camera], scene.Ks[camera]
+    viewmat, K = scene.viewmats[camera], scene.Ks[camera].detach()
     covars = scene.covars if scene.covars is not None else covariances(scene.quats, scene.scales)
     means, opacities, width, height = scene.means, scene.opacities, scene.width, scene.height
     rotation, translation = viewmat[:3, :3], viewmat[:3, 3]
@@ -65,10 +66,10 @@ def project(scene: Scene, camera: int) -> Projected:
     affine = jacobian @ rotation
     cov = affine @ (0.5 * (covars + covars.mT)) @ affine.mT
     blurred = cov + scene.eps2d * torch.eye(2, dtype=cov.dtype, device=cov.device)
-    det = torch.linalg.det(blurred)
-    solid = in_front & (det > 0)
-    safe_det = torch.where(solid, det, torch.ones_like(det))
     a, b, c = blurred[:, 0, 0], blurred[:, 0, 1], blurred[:, 1, 1]
+    det = a * c - b * b
+    solid = in_front & (det > 0) & (a > 0)
+    safe_det = torch.where(solid, det, torch.ones_like(det))
     conics = torch.stack([c, -b, -b, a], -1).reshape(-1, 2, 2) / safe_det[:, None, None]
     if scene.antialiased:  # Mip-Splatting: a Gaussian blurred by eps2d fades in proportion
         ratio = (torch.linalg.det(cov) / safe_det).clamp_min(0)
@@ -113,6 +114,8 @@ def _composite_block(splats, order, here, features, columns, rows):
     y, x = torch.meshgrid(centres[1], centres[0], indexing="ij")
     pixels = torch.stack([x, y], -1).reshape(-1, 1, 2)
     shape = (*x.shape, -1)
+    if int(here.sum()) * x.numel() > MAX_BLOCK_PAIRS:
+        refuse(f"{int(here.sum())} Gaussians in one block are too many for backend='torch'; use 'cpu' or 'gsplat'.")
     offset = pixels - splats.means2d[here]  # [P, M, 2]
     conic = splats.conics[here]
     quadratic = conic[:, 0, 0] * offset[..., 0] ** 2 + conic[:, 1, 1] * offset[..., 1] ** 2

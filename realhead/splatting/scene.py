@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
@@ -16,6 +17,7 @@ RENDER_MODES = ("RGB", "D", "ED", "RGB+D", "RGB+ED")
 RASTERIZE_MODES = ("classic", "antialiased")
 MAX_SIDE = 16384  # pixels
 MAX_CHANNELS = 64
+WORTH_A_LOOK = 1 << 28  # bytes; a smaller need is not compared with the memory that is free
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,11 @@ def check_scene(scene: Scene) -> None:
     """
     _check_settings(scene)
     _check_kinds(scene)
-    _check_shapes(scene)
+    channels = _check_shapes(scene)
     _check_cameras(scene)
+    if scene.means.device.type == "cpu":
+        pixels = len(scene.viewmats) * scene.height * scene.width
+        check_memory(4 * pixels * (channels + 2), f"{pixels} pixels do not fit into memory; make the images smaller")
 
 
 def refuse(sentence: str) -> NoReturn:
@@ -94,23 +99,26 @@ def _check_settings(scene: Scene) -> None:
         refuse(f"eps2d is {scene.eps2d}; pass 0 or more square pixels.")
     if scene.mode not in RENDER_MODES:
         refuse(f"render_mode is {scene.mode!r}; pass one of {', '.join(RENDER_MODES)}.")
-    if scene.sh_degree is not None and scene.sh_degree not in (0, 1, 2, 3):
+    degree = scene.sh_degree
+    if degree is not None and (not isinstance(degree, int) or isinstance(degree, bool) or not 0 <= degree <= 3):
         refuse(f"sh_degree is {scene.sh_degree!r}; pass None, 0, 1, 2 or 3.")
 
 
 def _check_kinds(scene: Scene) -> None:
-    for name, tensor in scene.tensors.items():
+    needed = {name: getattr(scene, name) for name in ("means", "opacities", "colors", "viewmats", "Ks")}
+    for name, tensor in (needed | scene.tensors).items():
         if not isinstance(tensor, Tensor):
             refuse(f"{name} is a {type(tensor).__name__}; pass a torch.Tensor.")
-        if tensor.layout != torch.strided:
-            refuse(f"{name} is a sparse tensor; pass it dense.")
+        if tensor.layout != torch.strided or tensor.is_meta:
+            refuse(f"{name} is a sparse or a meta tensor; pass a dense one with values.")
         if tensor.dtype != scene.means.dtype or tensor.dtype not in (torch.float32, torch.float64):
             refuse(f"{name} is {tensor.dtype} and means is {scene.means.dtype}; pass all tensors as torch.float32.")
         if tensor.device != scene.means.device:
             refuse(f"{name} is on {tensor.device} and means on {scene.means.device}; move all tensors to one device.")
 
 
-def _check_shapes(scene: Scene) -> None:
+def _check_shapes(scene: Scene) -> int:
+    """Returns the number of colour channels."""
     if scene.means.ndim != 2:
         refuse(f"means has shape {tuple(scene.means.shape)}; pass [N, 3].")
     n = scene.means.shape[0]
@@ -130,6 +138,7 @@ def _check_shapes(scene: Scene) -> None:
         got = tuple(scene.backgrounds.shape)
         if got != (num_cameras, channels):
             refuse(f"backgrounds has shape {got}; {num_cameras} cameras need {(num_cameras, channels)}.")
+    return channels
 
 
 def _check_color_shape(scene: Scene, n: int, num_cameras: int) -> int:
@@ -165,6 +174,8 @@ def _check_cameras(scene: Scene) -> None:
 
 def check_finite(tensors: dict[str, Tensor]) -> None:
     """Refuses NaN and infinite values, naming the tensor and how many."""
+    if not tensors or bool(torch.stack([tensor.detach().sum() for tensor in tensors.values()]).isfinite().all()):
+        return  # one cheap look; a sum may also be too large where all values are finite, so look closer
     for name, tensor in tensors.items():
         bad = int((~torch.isfinite(tensor)).sum())
         if bad:
@@ -178,6 +189,31 @@ def check_values(scene: Scene) -> None:
     if outside:
         refuse(f"opacities holds {outside} values outside [0, 1]; pass activated ones, as torch.sigmoid(logits).")
     if scene.covars is None:
-        zero = int((scene.quats == 0).all(-1).sum())
+        zero = int((scene.quats.detach().square().sum(-1) == 0).sum())
         if zero:
             refuse(f"quats holds {zero} quaternions of length zero; a rotation needs a direction, as (1, 0, 0, 0).")
+
+
+def check_memory(num_bytes: int, what: str) -> None:
+    """Refuses what does not fit into the memory that is free: the system would end the process halfway.
+
+    Args:
+        num_bytes: That are needed.
+        what: Needs them, and how it gets smaller, for the sentence.
+    """
+    if num_bytes < WORTH_A_LOOK:
+        return
+    free = free_memory()
+    if free is not None and num_bytes > free:
+        refuse(f"{what} ({num_bytes / 2**30:.1f} GiB are needed, {free / 2**30:.1f} GiB are free).")
+
+
+def free_memory() -> int | None:
+    """Bytes of memory that a program may still take; None where the system does not tell."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None

@@ -1,17 +1,21 @@
-"""Spherical harmonics and their derivative for W directions at once (see `realhead.splatting.harmonics`)."""
+"""Colours from spherical harmonics and their derivative, W at once; the basis is `realhead.splatting.harmonics`'."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from realhead.splatting import harmonics as sh
+from realhead.splatting.kernels import records as rec
 from realhead.splatting.kernels.jit import inlined
 from realhead.splatting.kernels.memory import load, splat, store
+from realhead.splatting.kernels.scratch import S_BASIS, S_BASIS_GRADIENT, S_COLOR, read_rows
+from realhead.splatting.kernels.simd import fma, select
 
 f32 = np.float32
 C0, C1 = f32(sh.C0), f32(sh.C1)
 C2A, C2B, C2C = (f32(c) for c in sh.C2)
 C3A, C3B, C3C, C3D, C3E = (f32(c) for c in sh.C3)
+ZERO, HALF = f32(0.0), f32(0.5)
 TWO, THREE, FOUR, SIX, EIGHT = f32(2.0), f32(3.0), f32(4.0), f32(6.0), f32(8.0)
 
 
@@ -74,3 +78,45 @@ def direction_gradient(lanes, degree, x, y, z, scratch, base):
         gz += C3B * xy * d10 - EIGHT * C3C * (yz * d11 + xz * d13) + C3E * (xx - yy) * d14
         gz += C3D * (SIX * zz - THREE * (xx + yy)) * d12
     return gx, gy, gz
+
+
+@inlined
+def shade(lanes, degree, direction, colors, stride, first, scratch):
+    """max(0, 1/2 + sum of coefficient times basis) of W Gaussians, per channel."""
+    width = len(lanes)
+    coefficients = (degree + 1) * (degree + 1)
+    write_basis(lanes, degree, direction[0], direction[1], direction[2], scratch, S_BASIS * width)
+    read_rows(lanes, colors, first, stride, 3 * coefficients, scratch, S_COLOR)
+    red = splat(lanes, HALF)
+    green, blue = red, red
+    for j in range(coefficients):
+        basis, place = load(lanes, scratch, (S_BASIS + j) * width), (S_COLOR + 3 * j) * width
+        red = fma(basis, load(lanes, scratch, place), red)
+        green = fma(basis, load(lanes, scratch, place + width), green)
+        blue = fma(basis, load(lanes, scratch, place + 2 * width), blue)
+    return red, green, blue
+
+
+@inlined
+def shade_backward(lanes, degree, direction, colors, stride, first, scratch, record, gradient):
+    """Writes the coefficient gradients to scratch; returns the gradient of the direction."""
+    w = len(lanes)
+    count = (degree + 1) * (degree + 1)
+    write_basis(lanes, degree, direction[0], direction[1], direction[2], scratch, S_BASIS * w)
+    if degree > 0:
+        read_rows(lanes, colors, first, stride, 3 * count, scratch, S_COLOR)
+    place = gradient + rec.COLOR * w
+    seen = record + rec.COLOR * w
+    red = select(load(lanes, scratch, seen) > ZERO, load(lanes, scratch, place), ZERO)
+    green = select(load(lanes, scratch, seen + w) > ZERO, load(lanes, scratch, place + w), ZERO)
+    blue = select(load(lanes, scratch, seen + 2 * w) > ZERO, load(lanes, scratch, place + 2 * w), ZERO)
+    for j in range(count):
+        basis, place = load(lanes, scratch, (S_BASIS + j) * w), (S_COLOR + 3 * j) * w
+        if degree > 0:
+            total = blue * load(lanes, scratch, place + 2 * w)
+            total = fma(red, load(lanes, scratch, place), fma(green, load(lanes, scratch, place + w), total))
+            store(scratch, (S_BASIS_GRADIENT + j) * w, total)
+        store(scratch, place, red * basis)
+        store(scratch, place + w, green * basis)
+        store(scratch, place + 2 * w, blue * basis)
+    return direction_gradient(lanes, degree, direction[0], direction[1], direction[2], scratch, S_BASIS_GRADIENT * w)

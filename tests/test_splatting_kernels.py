@@ -1,0 +1,221 @@
+"""The CPU kernels themselves: lane widths, threads, determinism, tiles, and what is said while they are compiled."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from splatting_scenes import cameras, covariances, head_like, relative_error, stressful
+
+from realhead.splatting import compilation, cpu, rasterization, threads
+from realhead.splatting.kernels import records as rec
+from realhead.splatting.kernels import simd
+from realhead.splatting.project_function import SAFE_EPS2D
+from realhead.splatting.scene import Scene
+from realhead.splatting.tile_lists import depth_order
+
+
+@pytest.fixture(autouse=True)
+def _restore_threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def everything(count=3000, size=(150, 100), seed=0, shape="covars", lanes=cpu.LANES, num_cameras=2):
+    """Image, alpha and all gradients of a scene with SH, a background and a depth."""
+    given = head_like(count, seed) | cameras(*size, num_cameras)
+    covars = None
+    if shape == "covars":
+        covars = covariances(given["quats"], given["scales"])
+        given |= {"quats": None, "scales": None}
+    given["backgrounds"] = torch.full((num_cameras, 3), 0.5)
+    leaves = {k: t.clone().requires_grad_() for k, t in given.items() if isinstance(t, torch.Tensor) and k != "Ks"}
+    if covars is not None:
+        leaves["covars"] = covars.clone().requires_grad_()
+    scene = Scene(
+        **given | {"covars": None} | leaves, near=0.01, far=1e10, eps2d=0.3, sh_degree=3, mode="RGB+ED",
+        antialiased=False,
+    )  # fmt: skip
+    image, alpha, _ = cpu.draw_with_kernels(scene, lanes)
+    generator = torch.Generator().manual_seed(1)
+    ((image * torch.randn(image.shape, generator=generator)).sum() + alpha.sum()).backward()
+    return {"image": image.detach(), "alpha": alpha.detach()} | {k: t.grad for k, t in leaves.items()}
+
+
+@pytest.mark.parametrize("lanes", [1, 4])
+@pytest.mark.parametrize("shape", ["covars", "quats"])
+def test_every_lane_width_draws_the_same(lanes, shape):
+    """1 is scalar code, 4 is for NEON and SSE, 8 for AVX; all from one source."""
+    wanted = everything(300, (75, 40), shape=shape)
+    got = everything(300, (75, 40), shape=shape, lanes=(0,) * lanes)
+    for name in wanted:
+        assert relative_error(got[name], wanted[name]) < 1e-5, name
+
+
+def test_lanes_are_chosen_by_the_processor(monkeypatch):
+    for features, triple, lanes in (
+        ({"avx2": True, "sse2": True, "avx512f": True}, "x86_64-unknown-linux-gnu", 8),
+        ({"sse2": True}, "x86_64-pc-windows-msvc", 4),
+        ({}, "arm64-apple-darwin", 4),
+        ({}, "aarch64-unknown-linux-gnu", 4),
+        ({}, "riscv64-unknown-linux-gnu", 1),
+    ):
+        monkeypatch.setattr(simd.binding, "get_host_cpu_features", lambda features=features: features)
+        monkeypatch.setattr(simd.binding, "get_default_triple", lambda triple=triple: triple)
+        assert simd.native_lanes() == lanes
+
+
+@pytest.mark.parametrize("shape", ["covars", "quats"])
+def test_the_same_bytes_for_any_number_of_threads(shape):
+    results = []
+    for number in (1, 2, 3, 8, 2):
+        torch.set_num_threads(number)
+        results.append(everything(3000, shape=shape))
+    for other in results[1:]:
+        assert all(torch.equal(other[name], results[0][name]) for name in other)
+
+
+def test_large_lists_are_sorted_in_pieces_with_the_same_result():
+    """From 30,000 Gaussians on each thread sorts a piece; equal depths keep the order of their numbers."""
+    drawn_keys = np.random.default_rng(0).integers(0, 500, 50_000).astype(np.float32) + 1
+    drawn_keys[::7] = np.inf
+    numbers = [np.isfinite(part).sum() for part in np.array_split(drawn_keys, range(rec.CHUNK, 50_000, rec.CHUNK))]
+    totals = np.stack([np.zeros_like(numbers), numbers, np.zeros_like(numbers), np.zeros_like(numbers)], 1)
+    drawn = type("Drawn", (), {"keys": drawn_keys.view(np.uint32), "totals": totals})
+    wanted = np.argsort(drawn_keys, kind="stable")[: sum(numbers)]
+    for pieces in (1, 2, 5):
+        torch.set_num_threads(pieces)
+        assert np.array_equal(depth_order(drawn, pieces), wanted)
+
+
+def test_several_python_threads_may_draw_at_once():
+    torch.set_num_threads(2)
+    wanted = [everything(400, (60, 40), seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda seed: everything(400, (60, 40), seed), range(4)))
+    for one, other in zip(wanted, got, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def _draw_in_a_child(queue):
+    torch.set_num_threads(2)
+    queue.put(everything(200, (40, 30))["image"].numpy())
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+def test_a_forked_process_draws_as_well():
+    """As the workers of a DataLoader do; the helpers of the parent do not exist there."""
+    torch.set_num_threads(2)
+    wanted = everything(200, (40, 30))["image"].numpy()
+    assert threads._helpers
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_draw_in_a_child, args=(queue,), daemon=True)
+    child.start()
+    got = queue.get(timeout=60)
+    child.join(10)
+    assert np.array_equal(got, wanted)
+
+
+def test_an_error_in_a_helper_reaches_the_caller():
+    torch.set_num_threads(2)
+    together = threading.Barrier(2, timeout=30)
+
+    def kernel(counter):
+        together.wait()
+        if threading.current_thread() is not threading.main_thread():
+            raise IndexError("a kernel left its array")
+
+    with pytest.raises(IndexError, match="left its array"):
+        threads.run(kernel)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 16, 17, 1023, 1025, 1031])
+def test_numbers_of_gaussians_that_are_no_multiple_of_anything(count):
+    """Groups of W, chunks of 1,024, and what is left of them."""
+    got, views = everything(count, (40, 30), num_cameras=1), cameras(40, 30)
+    given = {k: t.double().requires_grad_() for k, t in head_like(count).items()}
+    views = {k: t.double() if isinstance(t, torch.Tensor) else t for k, t in views.items()}
+    image, alpha, _ = rasterization(
+        **given, **views, sh_degree=3, render_mode="RGB+ED", backend="torch",
+        backgrounds=torch.full((1, 3), 0.5, dtype=torch.float64),
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(1)
+    ((image * torch.randn(image.shape, generator=generator)).sum() + alpha.sum()).backward()
+    assert float((got["image"] - image.detach()).abs().max()) < 2e-5
+    for name in ("means", "opacities", "colors"):
+        assert relative_error(got[name], given[name].grad) < 1e-4, name
+
+
+@pytest.mark.parametrize("size", [(63, 31), (64, 32), (65, 33), (1, 200), (200, 1), (7, 7), (129, 65)])
+def test_pictures_that_are_no_multiple_of_a_tile(size):
+    """Large Gaussians so that every tile border is crossed."""
+    given = stressful(150) | cameras(*size)
+    given["scales"] = 3 * given["scales"]
+    images = [rasterization(**given, sh_degree=3, backend=backend)[0] for backend in ("cpu", "torch")]
+    assert float((images[0] - images[1]).abs().max()) < 1e-5
+
+
+def test_a_picture_does_not_depend_on_what_else_is_drawn():
+    """Cameras of a batch, and the order of the Gaussians, change nothing."""
+    given, views = head_like(500), cameras(90, 70, 3)
+    together = rasterization(**given, **views, sh_degree=3)[0]
+    for c in range(3):
+        alone = views | {"viewmats": views["viewmats"][c : c + 1], "Ks": views["Ks"][c : c + 1]}
+        assert torch.equal(rasterization(**given, **alone, sh_degree=3)[0][0], together[c])
+    order = torch.randperm(500, generator=torch.Generator().manual_seed(0))
+    shuffled = {name: tensor[order] for name, tensor in given.items()}
+    assert torch.equal(rasterization(**shuffled, **views, sh_degree=3)[0], together)
+
+
+@pytest.mark.parametrize("eps2d", [0.0, 0.01, SAFE_EPS2D - 1e-3, SAFE_EPS2D, 0.3, 5.0])
+def test_thin_and_steep_gaussians_for_any_blur(eps2d):
+    """Products down a column must not underflow where the sharpest Gaussian is steep, nor drift."""
+    given = stressful(300, seed=9)
+    given["scales"][:100] *= 0.02
+    given["opacities"] = 0.5 + 0.5 * given["opacities"]
+    both = [rasterization(**given, **cameras(80, 60), sh_degree=0, eps2d=eps2d, backend=b) for b in ("cpu", "torch")]
+    difference = (both[0][0] - both[1][0]).abs().amax(-1)
+    assert float(difference.quantile(0.999)) < 1e-5
+    assert float(difference.max()) < 1e-2  # an alpha of 1/255 may go either way
+
+
+def test_compiling_is_said_once_and_loading_is_not(caplog, monkeypatch):
+    announcer = compilation._Announcer()
+
+    class Happening:
+        data = {"dispatcher": rec.tile_box}
+
+    with caplog.at_level(logging.WARNING):
+        announcer.on_start(Happening)
+        announcer.on_start(Happening)
+    assert [record.message for record in caplog.records] == [
+        "compiling the CPU rasterizer for this processor: up to 30 s, once (then cached on disk)"
+    ]
+    assert announcer.kernels == ["tile_box", "tile_box"]
+    compilation.warm_up()  # whatever was to be compiled is compiled now
+    before = len(compilation.announcer.kernels)
+    assert compilation.warm_up() < 5 and len(compilation.announcer.kernels) == before
+
+
+def test_the_cache_of_machine_code_depends_on_all_sources(tmp_path, monkeypatch):
+    from realhead.splatting.kernels import jit
+    from realhead.splatting.kernels.project import project
+
+    assert project._cache._cache_file._source_stamp == jit.DIGEST == jit._sources_digest()
+    monkeypatch.setattr(jit.config, "BOUNDSCHECK", 1)
+    assert jit._sources_digest() != jit.DIGEST
+
+
+def test_fewer_channels_take_less_arithmetic():
+    """Never a timed test: what the machine code does is what costs."""
+    assert [len(p.channels) for p in cpu.plan_passes(3, False)] == [3]
+    assert [len(p.channels) for p in cpu.plan_passes(1, False)] == [1]
+    assert [len(p.channels) for p in cpu.plan_passes(0, True)] == [1]
+    assert [(p.first_feature, len(p.channels)) for p in cpu.plan_passes(8, True)] == [(0, 3), (3, 3), (6, 3)]
