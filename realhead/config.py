@@ -11,11 +11,12 @@ from ast import literal_eval
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
-from typing import Literal
+from typing import Literal, TypeVar
 
 from realhead.errors import RealheadError
 
 Preset = Literal["tiny", "laptop", "paper"]
+Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
@@ -168,12 +169,12 @@ def config_hash(config) -> str:
     return hashlib.sha256(json.dumps(asdict(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
-def with_fields(config: TrainConfig, assignments: Iterable[str]) -> TrainConfig:
+def with_fields(config: Config, assignments: Iterable[str]) -> Config:
     """Replaces fields given as text, such as 'learning_rate=4e-3' or 'loss.adversarial=0.05'.
 
     Args:
-        config: The configuration to start from.
-        assignments: Texts NAME=VALUE; NAME may lead into `prior` and `loss` with a dot.
+        config: The configuration to start from, any frozen dataclass.
+        assignments: Texts NAME=VALUE; NAME leads into nested configurations with a dot.
 
     Raises:
         RealheadError: No such field, or a value of another type.

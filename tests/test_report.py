@@ -143,6 +143,13 @@ def test_grid_has_a_column_a_method(results):
     assert picture_grid(evaluation(), results / "elsewhere") is None
 
 
+def test_long_grid_goes_on_in_another_block(results, monkeypatch):
+    short = picture_grid(evaluation(), results)
+    monkeypatch.setattr("realhead.report.figures.BLOCK_ROWS", 1)
+    rows = (len(short) - 22) // 160
+    assert rows > 1 and picture_grid(evaluation(), results).shape[1] == rows * short.shape[1]
+
+
 def test_ablation_grid_has_a_column_a_row_of_the_table(results):
     record = ablation([("ours", 1, None), ("rgb", 1, None), ("dino", 0, "no DINO file")])
     for row in record["variants"].values():

@@ -62,6 +62,7 @@ def evaluate(
     data: DataPath,
     out: Out,
     protocol: Literal["studio", "wild", "ablation"] = "studio",
+    set: Annotated[tuple[str, ...], arg(metavar="FIELD=VALUE")] = (),
 ) -> None:
     """Measures a prior on the held-out people of a capture set: PSNR, SSIM, LPIPS, ID, t-LPIPS.
 
@@ -70,10 +71,12 @@ def evaluate(
         data: Root of a capture set whose split names test people.
         out: JSON file of the numbers; pictures go into a folder of the same name.
         protocol: studio (several cameras), wild (one camera) or ablation (studio, no fine-tuning).
+        set: Fields of EvaluationConfig (realhead/evaluation), such as people=4 or ceiling_steps=200.
     """
-    from realhead.evaluation import evaluate
+    from realhead.config import with_fields
+    from realhead.evaluation import PROTOCOLS, evaluate
 
-    evaluate(prior, data, protocol, out)
+    evaluate(prior, data, protocol, out, with_fields(PROTOCOLS[protocol], set))
     print(out)
 
 

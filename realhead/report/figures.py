@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 TILE = 160
 """Pixels along a side of a picture in a grid."""
+BLOCK_ROWS = 21
+"""Rows of a grid before it goes on in another block to the right; a person has three."""
 LABEL = 22
 """Height of the line of column names in pixels."""
 GRID_LABELS = {"truth": "truth", "floor": "mean head", "0-shot": "no fine-tuning", "ceiling": "ceiling"}
@@ -95,7 +98,13 @@ def _grid(columns: dict[str, list[Path]]) -> np.ndarray | None:
         if all(path.is_file() for path in paths):
             tiles = [Image.open(path).convert("RGB").resize((TILE, TILE), Image.Resampling.LANCZOS) for path in paths]
             rows.append(np.concatenate([np.asarray(tile) for tile in tiles], 1))
-    return np.concatenate([_header(list(columns)), *rows]) if rows else None
+    if not rows:
+        return None
+    height = min(len(rows), BLOCK_ROWS)
+    blocks = math.ceil(len(rows) / height)
+    rows += [np.full_like(rows[0], 255)] * (blocks * height - len(rows))
+    header = _header(list(columns))
+    return np.concatenate([np.concatenate([header, *rows[i * height : (i + 1) * height]]) for i in range(blocks)], 1)
 
 
 def _header(labels: list[str]) -> np.ndarray:
