@@ -144,10 +144,12 @@ def test_grid_has_a_column_a_method(results):
 
 
 def test_long_grid_goes_on_in_another_block(results, monkeypatch):
-    short = picture_grid(evaluation(), results)
-    monkeypatch.setattr("realhead.report.figures.BLOCK_ROWS", 1)
-    rows = (len(short) - 22) // 160
-    assert rows > 1 and picture_grid(evaluation(), results).shape[1] == rows * short.shape[1]
+    result = evaluation()
+    height, width, _ = picture_grid(result, results).shape
+    for entry in result["pictures"]:
+        entry["files"] *= 3
+    monkeypatch.setattr("realhead.report.figures.BLOCK_ROWS", 2)
+    assert picture_grid(result, results).shape == (2 * (height - 22) + 22, 2 * width, 3)
 
 
 def test_ablation_grid_has_a_column_a_row_of_the_table(results):
