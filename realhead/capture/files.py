@@ -16,6 +16,7 @@ MAX_JSON_BYTES = 64 * 2**20
 MAX_ARRAY_BYTES = 256 * 2**20
 MAX_ARCHIVE_MEMBERS = 1000
 MAX_PIXELS = 64_000_000
+LONGEST_NAME = 1024
 PICTURE_FORMATS = ("PNG", "JPEG")
 """Pillow knows dozens of formats, some of which start other programs; captures use these two."""
 
@@ -29,8 +30,8 @@ def inside(folder: Path, relative: str) -> Path:
     text = str(relative)
     try:
         path = folder / text
-        leaves = Path(text).is_absolute() or not path.resolve().is_relative_to(folder.resolve().parent)
-    except (OSError, ValueError, RuntimeError):  # a null byte, an endless name, a loop of links
+        leaves = len(text) > LONGEST_NAME or Path(text).is_absolute() or not path.resolve().is_relative_to(folder.resolve().parent)
+    except (OSError, ValueError, RuntimeError):  # a null byte, a loop of links
         leaves = True
     if leaves:
         raise OutsideError(f"{folder / 'transforms.json'} names a file outside of its folder: {text[:200]!r}.")

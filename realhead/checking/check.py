@@ -120,9 +120,12 @@ def examine(recording: Recording, kind: Kind, stated: str | None = None, early: 
     total = len(recording.frames) + len(recording.broken)
     if not recording.frames:
         return Report(recording.folder, (*findings, *inventory.broken(recording.broken, total)))
-    exhibits, unreadable = gather(recording, choose(recording))
-    findings += inventory.inventory(recording)
-    findings += inventory.broken([*recording.broken, *unreadable], max(total, len(recording.shots)))
+    damaged, bad = inventory.unreadable(recording)
+    recording.shots = [shot for shot in recording.shots if (shot.timestep, shot.camera.name) not in bad]
+    exhibits, undecoded = gather(recording, choose(recording))
+    if recording.shots:
+        findings += inventory.inventory(recording)
+    findings += inventory.broken([*recording.broken, *damaged, *undecoded], max(total, len(recording.shots) + len(bad)))
     wrong_edition = faults.editions(head, edition_for(kind), stated)
     findings += wrong_edition
     if kind != "insta":

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from realhead.capture.capture import Capture
-from realhead.capture.files import read_npz
+from realhead.capture.files import picture_size, read_npz
 from realhead.doctor import Finding
 from realhead.errors import CaptureError
-from realhead.importing.recording import Recording
+from realhead.importing.recording import Recording, require_size
 
 SIX_D = re.compile(r"6D rotations")
 ROWS = re.compile(r"'static_offset' has (\d+) rows")
@@ -80,6 +80,24 @@ def broken(sentences: list[str], total: int) -> list[Finding]:
     named = "; ".join(sentences[:5]) + ("; ..." if len(sentences) > 5 else "")
     shown = f"{len(sentences)} of {total} cannot be used: {named}"
     return [*findings, Finding("left out", "absent", shown, "the others are used; restore these if you need them")]
+
+
+def unreadable(recording: Recording) -> tuple[list[str], set[tuple[int, str]]]:
+    """Pictures and masks that are absent, cut short or of another size; told by head and end of the files alone.
+
+    Returns:
+        A sentence for each, and (timestep, camera) of their shots.
+    """
+    sentences, shots = [], set()
+    for shot in recording.shots:
+        try:
+            for path in (shot.image, shot.mask):
+                if path is not None:
+                    require_size(path, picture_size(path), shot.camera)
+        except CaptureError as error:
+            sentences.append(str(error))
+            shots.add((shot.timestep, shot.camera.name))
+    return sentences, shots
 
 
 def offset_rows(capture: Capture) -> set[int]:

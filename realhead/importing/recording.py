@@ -83,11 +83,12 @@ class Recording:
             image = read_png(shot.image, 3)
             mask = np.full(image.shape[:2], 255, np.uint8) if shot.mask is None else read_png(shot.mask, 1)[..., 0]
         for what, array in ((shot.image, image), (shot.mask or shot.image, mask)):
-            _require_size(what, array.shape[1::-1], shot.camera)
+            require_size(what, array.shape[1::-1], shot.camera)
         return image, mask
 
 
-def _require_size(path: Path, size: tuple[int, int], camera: Camera) -> None:
+def require_size(path: Path, size: tuple[int, int], camera: Camera) -> None:
+    """Refuses a picture of another size than its camera's."""
     if tuple(size) != (camera.width, camera.height):
         raise CaptureError(
             f"{path} is {size[0]}x{size[1]} pixels but its camera says {camera.width}x{camera.height}: the calibration "
@@ -156,7 +157,7 @@ def _add(writer: CaptureWriter, recording: Recording, shot: Shot) -> None:
         return
     for path in (shot.image, shot.mask):
         if path is not None:
-            _require_size(path, picture_size(path), shot.camera)
+            require_size(path, picture_size(path), shot.camera)
     writer.add_files(frame, shot.camera, shot.image, shot.mask)
 
 

@@ -120,7 +120,8 @@ def load_smirk(path: Path) -> SmirkEncoder:
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise AssetError(f"{path} holds no plain table of weights: download {FILE} again.")
     weights = {str(k).removeprefix(PREFIX): v for k, v in content.items() if str(k).startswith(PREFIX)}
-    network = SmirkEncoder()
+    with torch.device("meta"):  # no time is spent on random weights
+        network = SmirkEncoder()
     wanted = network.state_dict()
     wrong = [k for k, v in wanted.items() if k not in weights or weights[k].shape != v.shape]
     if wrong or len(weights) != len(wanted):
@@ -129,7 +130,7 @@ def load_smirk(path: Path) -> SmirkEncoder:
             f"{path} is not SMIRK's: {len(wrong)} of {len(wanted)} weights are absent or of another shape, first "
             f"{PREFIX}{first}; download {FILE} again."
         )
-    network.load_state_dict(weights)
+    network.load_state_dict(weights, assign=True)
     return network.eval()
 
 
