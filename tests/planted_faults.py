@@ -1,4 +1,4 @@
-"""Known mistakes, planted in good data: each function spoils a folder in place. Keys are the names that `check` gives."""
+"""Known mistakes, planted in good data: each function spoils a folder. Keys are the names that `check` gives."""
 
 from __future__ import annotations
 

@@ -245,7 +245,9 @@ def test_conversion_keeps_numbers_and_remembers_the_edition(model, tmp_path):
     before, after = read_flame(tmp_path / "flame2023.pkl"), read_flame(out)
     np.testing.assert_array_equal(after.shapedirs, before.shapedirs)
     np.testing.assert_array_equal(after.v_template, before.v_template)
-    assert before.edition == after.edition == "2023" and out.stat().st_size < (tmp_path / "flame2023.pkl").stat().st_size
+    assert (
+        before.edition == after.edition == "2023" and out.stat().st_size < (tmp_path / "flame2023.pkl").stat().st_size
+    )
 
 
 def test_editions_are_known_by_content_whatever_the_name(model, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Files from strangers that want more than to be read: one sentence, nothing run, nothing written elsewhere, little memory."""
+"""Files that want more than to be read: one sentence, nothing run, nothing written elsewhere, little memory."""
 
 import io
 import json
@@ -61,9 +61,14 @@ def one_sentence(error) -> str:
 
 def bomb(path: Path, name: str = "shape.npy", megabytes: int = 272) -> None:
     """A small zip that unpacks to a lot of zeros."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, archive.open(name, "w", force_zip64=True) as out:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open(name, "w", force_zip64=True) as out,
+    ):
         header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (megabytes << 20,)})
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": "|u1", "fortran_order": False, "shape": (megabytes << 20,)}
+        )
         out.write(header.getvalue())
         block = bytes(2**24)
         for _ in range(megabytes // 16):
@@ -210,7 +215,9 @@ def test_paths_do_not_leave_the_folder(export, key, path):
 def test_paths_of_insta_do_not_leave_the_folder(tmp_path):
     folder, checkpoints = insta_folder(tmp_path)
     for key in ("file_path", "seg_mask_path"):
-        edit_json(folder / "transforms.json", lambda c, key=key: c["frames"][2].update({key: "../../../../x/00002.png"}))
+        edit_json(
+            folder / "transforms.json", lambda c, key=key: c["frames"][2].update({key: "../../../../x/00002.png"})
+        )
         with pytest.raises(CaptureError, match="outside"):
             insta.read_insta(folder, load_head("open"), checkpoints)
         edit_json(folder / "transforms.json", lambda c, key=key: c["frames"][2].update({key: "images/00002.png"}))
@@ -267,7 +274,11 @@ def test_absurd_calibrations_are_refused(tmp_path):
     path = source / "018" / "calibration" / "camera_params.json"
     good = json.loads(path.read_text())
     serial = next(iter(good["world_2_cam"]))
-    for change in ({"intrinsics": [[1]]}, {"world_2_cam": {serial: np.full((4, 4), np.nan).tolist()}}, {"world_2_cam": []}):
+    for change in (
+        {"intrinsics": [[1]]},
+        {"world_2_cam": {serial: np.full((4, 4), np.nan).tolist()}},
+        {"world_2_cam": []},
+    ):
         path.write_text(json.dumps(good | change))
         with pytest.raises(CaptureError, match="camera_params.json") as error:
             read_calibration(source / "018")

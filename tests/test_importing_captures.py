@@ -7,7 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from format_examples import clip_person, edit_json, edit_npz, flash_folder, insta_folder, rig_person, union_of, vhap_export
+from format_examples import (
+    clip_person,
+    edit_json,
+    edit_npz,
+    flash_folder,
+    insta_folder,
+    rig_person,
+    union_of,
+    vhap_export,
+)
 from PIL import Image
 
 from realhead.capture import Camera, Capture, CaptureSet
@@ -52,7 +61,9 @@ def test_vhap_export_comes_back_exactly(tmp_path):
     imported, truth = Capture.open(folder), Capture.open(rig_person())
     assert (imported.person, imported.sequence) == ("123", "EMO-1") and not imported.broken
     assert reprojection_error(imported, truth) < 0.01
-    assert {s: imported.keys(s) for s in ("train", "val", "test")} == {s: truth.keys(s) for s in ("train", "val", "test")}
+    assert {s: imported.keys(s) for s in ("train", "val", "test")} == {
+        s: truth.keys(s) for s in ("train", "val", "test")
+    }
     torch.testing.assert_close(imported.view(2, "08").image(), truth.view(2, "08").image())
     assert CaptureSet.open(tmp_path / "set").people() and imported.head.name == "open"
 
@@ -106,6 +117,22 @@ def test_one_broken_frame_is_listed_and_the_others_imported(tmp_path):
     imported, left_out = Capture.open(folder), json.loads((folder / "import.json").read_text())["left_out"]
     assert len(imported.keys()) == 48 - 1 - 8 and imported.timesteps == [0, 1, 2, 3, 5]
     assert len(left_out) == 2 and "00004.npz" in left_out[0] and "00002_05.png" in left_out[1]
+
+
+def test_training_uses_the_good_frames_of_a_capture_with_broken_ones(tmp_path):
+    """The neutral picture, another picture and a parameter file are broken: samples are drawn from what is left."""
+    from realhead.config import train_config
+    from realhead.dataset import HeadSamples
+
+    folder = shutil.copytree(rig_person(), tmp_path / "anna" / "talk")
+    for path in ("images/00000_08.png", "images/00002_05.png", "flame_param/00004.npz"):
+        (folder / path).write_bytes((folder / path).read_bytes()[:100])
+    config = train_config("tiny")
+    captures = CaptureSet.open(tmp_path)
+    samples = HeadSamples(captures, config, load_head("open").uv_map(32))
+    drawn = [int(samples[k]["timestep"]) for k in range(12)]
+    assert len(set(drawn)) > 2 and 4 not in drawn
+    assert "00004.npz" in captures.people()["anna"][0].broken[0]
 
 
 def test_export_of_nothing_but_broken_frames_is_refused(tmp_path):

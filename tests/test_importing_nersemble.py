@@ -56,7 +56,9 @@ def test_calibration_is_passed_on_and_colours_are_not_corrected_twice(source, pr
 
 
 def test_masks_of_the_hook_are_the_person(prepared):
-    mask = np.asarray(Image.open(prepared / "018" / "sequences" / "EXP-8-jaw-1" / "alpha_maps" / f"cam_{SERIALS[8]}_000000.jpg"))
+    mask = np.asarray(
+        Image.open(prepared / "018" / "sequences" / "EXP-8-jaw-1" / "alpha_maps" / f"cam_{SERIALS[8]}_000000.jpg")
+    )
     truth = Capture.open(rig_person()).view(0, "08").mask().numpy()
     wanted = np.asarray(Image.fromarray((truth * 255).astype(np.uint8)).resize((100, 120), Image.Resampling.BOX))
     assert ((mask > 127) == (wanted > 127)).mean() > 0.93
@@ -77,7 +79,12 @@ def test_finished_sequences_are_kept(source, prepared):
 
 
 def test_rates_are_believed_only_near_the_cameras():
-    assert [nersemble.rate_of(*pair) for pair in ((73, None), (72.5, None), (24, None), (30, 60.0))] == [73, 72.5, 73, 60]
+    assert [nersemble.rate_of(*pair) for pair in ((73, None), (72.5, None), (24, None), (30, 60.0))] == [
+        73,
+        72.5,
+        73,
+        60,
+    ]
 
 
 def test_srgb_round_trip_and_known_value():
@@ -121,7 +128,9 @@ def test_shipped_split_is_two_hundred_and_twenty():
     assert content["train"] == {"first": 200} and len(set(content["test"])) == 20 and len(content["sequences"]) == 6
 
 
-@pytest.mark.parametrize("change", [{"test": "018"}, {"train": {"first": 0}}, {"test": ["../018"]}, {"sequences": ["a/b"]}])
+@pytest.mark.parametrize(
+    "change", [{"test": "018"}, {"train": {"first": 0}}, {"test": ["../018"]}, {"sequences": ["a/b"]}]
+)
 def test_bad_split_files_get_a_sentence(tmp_path, change):
     path = tmp_path / "split.json"
     path.write_text(json.dumps(SPLIT | change))

@@ -30,7 +30,11 @@ def inside(folder: Path, relative: str) -> Path:
     text = str(relative)
     try:
         path = folder / text
-        leaves = len(text) > LONGEST_NAME or Path(text).is_absolute() or not path.resolve().is_relative_to(folder.resolve().parent)
+        leaves = (
+            len(text) > LONGEST_NAME
+            or Path(text).is_absolute()
+            or not path.resolve().is_relative_to(folder.resolve().parent)
+        )
     except (OSError, ValueError, RuntimeError):  # a null byte, a loop of links
         leaves = True
     if leaves:

@@ -94,14 +94,18 @@ def _entry(folder: Path, raw: dict, index: int) -> Entry:
         timestep, name = int(raw["timestep_index"]), camera_name(raw)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, KeyError) and isinstance(raw, dict) and "mesh_path" in raw:
-            raise CaptureError(f"{where} names meshes: export with VHAP's mode 'param', which is its default.") from error
+            raise CaptureError(
+                f"{where} names meshes: export with VHAP's mode 'param', which is its default."
+            ) from error
         raise CaptureError(f"{where}: {error} is missing or malformed; export the capture again.") from error
     finite = all(math.isfinite(v) for v in (fx, fy, cx, cy)) and bool(opengl.isfinite().all())
     if opengl.shape != (4, 4) or not finite or not 0 < width <= MAX_SIDE or not 0 < height <= MAX_SIDE:
         raise CaptureError(f"{where}: the camera is not a finite 4x4 pose with a size.")
     rotation = opengl[:3, :3]
     if fx <= 0 or fy <= 0 or (rotation @ rotation.T - torch.eye(3)).abs().max() > CROOKED or rotation.det() < 0:
-        raise CaptureError(f"{where}: the camera's rotation is none (or its focal length is not positive); export again.")
+        raise CaptureError(
+            f"{where}: the camera's rotation is none (or its focal length is not positive); export again."
+        )
     world_from_cam = opengl * torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)  # OpenGL -> OpenCV axes
     K = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float32)
     camera = Camera(K, torch.linalg.inv(world_from_cam).float(), width, height, name)

@@ -156,4 +156,3 @@ def _other_heads(head: Head) -> list[Head]:
         if other.edition not in (None, head.edition):
             others.setdefault(other.edition, other)
     return list(others.values())
-

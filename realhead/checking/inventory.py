@@ -42,7 +42,9 @@ def _frames(recording: Recording, cameras: int) -> Finding:
     shown = f"{len(times)} timesteps ({times[0]} to {times[-1]}), {len(recording.shots)} pictures"
     parts = [f"{missing} pictures are missing"] if missing else []
     parts += [f"{gaps} gaps in time"] if gaps else []
-    return Finding("frames", "absent" if parts else "ok", "; ".join([shown, *parts]), "a gap does no harm" if gaps else "")
+    return Finding(
+        "frames", "absent" if parts else "ok", "; ".join([shown, *parts]), "a gap does no harm" if gaps else ""
+    )
 
 
 def _distance(recording: Recording) -> Finding:

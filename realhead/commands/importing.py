@@ -19,7 +19,7 @@ def import_(
     source: Annotated[Positional[Path], arg(metavar="SRC")],
     out: Out,
     head: HeadName = None,
-    edition: Literal["2020", "2023", "2023 Open"] | None = None,
+    edition: Annotated[Literal["2020", "2023", "2023 Open"] | None, arg(metavar="2020|2023|2023 Open")] = None,
     tracker: OptionalPath = None,
     last: int = 600,
     split: OptionalPath = None,

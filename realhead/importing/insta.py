@@ -127,7 +127,9 @@ def _insta_layout(folder: Path) -> Layout:
     images, parsing, poses = {}, {}, {}
     frames = read_json(folder / "transforms.json").get("frames")
     if not isinstance(frames, list) or not frames:
-        raise CaptureError(f"{folder / 'transforms.json'} has no list 'frames': run INSTA's scripts/transforms.py again.")
+        raise CaptureError(
+            f"{folder / 'transforms.json'} has no list 'frames': run INSTA's scripts/transforms.py again."
+        )
     for index, raw in enumerate(frames):
         try:
             path, matrix = inside(folder, raw["file_path"]), torch.tensor(raw["transform_matrix"], dtype=torch.float32)
@@ -158,7 +160,7 @@ def _flash_layout(folder: Path) -> Layout:
 
 
 def _pose_shift(layout: Layout, tracked: dict[int, TrackedFrame]) -> int:
-    """By how many frames the poses of transforms.json run behind the .frame files; 0 where they agree or say nothing."""
+    """By how many frames the poses of transforms.json run behind the .frame files; 0 where they agree."""
 
     def distance(shift: int) -> float:
         pairs = [(layout.poses[n + shift], tracked[n].camera) for n in tracked if n + shift in layout.poses]
@@ -269,7 +271,9 @@ def split_by_last(timesteps: list[int], last: int) -> dict[str, set[tuple[int, i
     """
     order = sorted(timesteps)
     if last < 1:
-        raise CaptureError(f"The last {last} frames cannot test: choose one of {TEST_SIZES}, or another positive number.")
+        raise CaptureError(
+            f"The last {last} frames cannot test: choose one of {TEST_SIZES}, or another positive number."
+        )
     if last + VALIDATION >= len(order):
         log.warning("%d frames are too few for testing on %d: the last third tests", len(order), last)
         last = max(1, len(order) // 3)

@@ -223,7 +223,7 @@ def rate_of(stated: float, native: float | None) -> float:
 
 
 def matting_by_name(name: str) -> Matting | None:
-    """"none", "difference" (against the empty background), or a function of the user's as module:function.
+    """ "none", "difference" (against the empty background), or a function of the user's as module:function.
 
     Raises:
         RealheadError: There is no such thing.
@@ -243,11 +243,13 @@ def matting_by_name(name: str) -> Matting | None:
 
 
 def difference_matting(picture: np.ndarray, background: np.ndarray | None) -> np.ndarray:
-    """A simple mask: how far a pixel is from the empty background, smoothed; for real work, plug in a matting network."""
+    """A simple mask: how far a pixel is from the empty background, smoothed; for real work, plug in a network."""
     import cv2
 
     if background is None:
-        raise CaptureError("Matting by difference needs BACKGROUND/image_<serial>.jpg: download the sequence BACKGROUND.")
+        raise CaptureError(
+            "Matting by difference needs BACKGROUND/image_<serial>.jpg: download the sequence BACKGROUND."
+        )
     distance = np.abs(picture.astype(np.float32) - background).max(-1)
     soft = cv2.GaussianBlur(distance, (0, 0), 1.5)
     alpha = np.clip((soft - 12) / 24, 0, 1)
@@ -262,9 +264,9 @@ def _steps(out: Path, split: NersembleSplit) -> str:
         for sequence in split.sequences:
             name = f"{person}_{sequence}_v16_DS4"
             lines.append(
-                f"python vhap/track_nersemble_v2.py --data.root_folder {shlex.quote(str(out.resolve()))} --exp.output_folder "
-                f"'output/nersemble_v2/{name}' --data.subject {person} --data.sequence '{sequence}' "
-                "--data.n_downsample_rgb 4 --model.no_use_static_offset"
+                f"python vhap/track_nersemble_v2.py --data.root_folder {shlex.quote(str(out.resolve()))} "
+                f"--exp.output_folder 'output/nersemble_v2/{name}' --data.subject {person} "
+                f"--data.sequence '{sequence}' --data.n_downsample_rgb 4 --model.no_use_static_offset"
             )
             lines.append(
                 f"python vhap/export_as_nerf_dataset.py --src_folder 'output/nersemble_v2/{name}' --tgt_folder "

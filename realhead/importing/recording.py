@@ -102,7 +102,7 @@ def write(recording: Recording, out: Path, head_file: Path | None, tracking: str
     Args:
         recording: What a reader returned.
         out: Folder of the capture set.
-        head_file: The head's file, which realhead.json names so that the capture finds it again; None for the free head.
+        head_file: The head's file, named in realhead.json so that the capture finds it again; None for the free head.
         tracking: Kind of the parameters: exact, studio, wild or photo.
 
     Returns:

@@ -44,7 +44,9 @@ def exports(source: Path) -> list[Path]:
 
 def _what_is_it(source: Path) -> str:
     if any(source.glob("tracked_flame_params*.npz")) or any(source.glob("*/tracked_flame_params*.npz")):
-        return f"{source} is VHAP's tracking output: run its vhap/export_as_nerf_dataset.py first, and import the export."
+        return (
+            f"{source} is VHAP's tracking output: run its vhap/export_as_nerf_dataset.py first, and import the export."
+        )
     if (source / "metadata_sequences.csv").is_file() or any(source.glob("*/calibration/camera_params.json")):
         return f"{source} is NeRSemble itself: run `realhead import nersemble`, then VHAP, then import VHAP's export."
     return f"{source} is no VHAP export: it has no transforms.json."

@@ -86,9 +86,7 @@ class SmirkEncoder(nn.Module):
         pose, values = self.pose_encoder(pictures), self.expression_encoder(pictures)
         expression, eyelids, jaw = values.split([NUM_EXPRESSION, 2, 3], -1)
         jaw = torch.cat([jaw[:, :1].relu(), jaw[:, 1:].clamp(-JAW_SIDEWAYS, JAW_SIDEWAYS)], -1)
-        return SmirkFace(
-            pose[:, :3], pose[:, 3:], self.shape_encoder(pictures), expression, eyelids.clamp(0, 1), jaw
-        )
+        return SmirkFace(pose[:, :3], pose[:, 3:], self.shape_encoder(pictures), expression, eyelids.clamp(0, 1), jaw)
 
 
 def find_smirk() -> Path | None:
@@ -139,7 +137,7 @@ def smirk_crop(image: np.ndarray, points: np.ndarray, scale: float = CROP_SCALE)
 
     Args:
         image: RGB, uint8 [H, W, 3].
-        points: MediaPipe's 478 points in pixels, [478, 2] or [478, 3]; without the forehead's margin, all of them count.
+        points: MediaPipe's 478 points in pixels, [478, 2] or [478, 3].
         scale: Side of the square over the mean side of the points' box.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Plants every known fault in good data and writes which of them `realhead check` names: results/check/faults.{json,md}.
+"""Plants every known fault in good data and writes which `realhead check` names: results/check/faults.{json,md}.
 
     python tests/benchmarks/bench_check.py [--out results/check]
 
