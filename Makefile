@@ -17,7 +17,7 @@ help:
 	@echo 'make demo       runs the whole method and writes results/demo/index.html'
 	@echo 'make test       runs the tests and every notebook in fast mode'
 	@echo 'make lab        opens JupyterLab on the notebooks'
-	@echo 'make bench      measures the speed of this machine'
+	@echo 'make bench      measures the speed of this machine (ONLY=splatting: of one part)'
 	@echo 'make notebooks  runs all notebooks in full and stores their outputs'
 	@echo 'make lint       checks the style;  make lock  writes requirements.lock anew'
 
@@ -36,6 +36,8 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PY) -m pip install --disable-pip-version-check -r requirements.lock
 	$(PY) -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	$(PY) -m realhead doctor --fetch --compile
+	@mkdir -p $(VENV)/etc/jupyter/labconfig  # JupyterLab asks nobody for news
+	@echo '{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}' > $(VENV)/etc/jupyter/labconfig/page_config.json
 	@rm -f $(VENV)/.realhead-* && touch $@
 
 demo: setup
@@ -48,7 +50,7 @@ lab: setup
 	@cd notebooks && $(abspath $(PY)) -m jupyterlab --ip=127.0.0.1 $(ARGS)
 
 bench: setup
-	@for script in tests/benchmarks/*.py; do echo "== $$script"; $(PY) $$script $(ARGS) || exit 1; done
+	@for script in tests/benchmarks/bench_$(or $(ONLY),*).py; do echo "== $$script"; $(PY) $$script $(ARGS) || exit 1; done
 
 notebooks: setup
 	@$(PY) -m realhead notebooks --execute $(ARGS)
