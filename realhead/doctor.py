@@ -84,12 +84,28 @@ def fetch() -> None:
 
 
 def compile_ahead() -> None:
-    """Compiles the CPU kernels into Numba's cache, so that the first picture does not wait for the compiler."""
+    """Compiles the kernels for the CPU, and gsplat's for a GPU, so that the first picture does not wait for it."""
     from realhead.splatting.compilation import warm_up
 
     log.info("the CPU kernels are ready (%.0f s)", warm_up())
+    _compile_gsplat()
     log.info("compiling pymatting, which does so at its first import (about a minute)")
     import pymatting  # noqa: F401
+
+
+def _compile_gsplat() -> None:
+    """Compiles gsplat's CUDA code where there is a GPU; what does not fit is told and stops nothing."""
+    import torch
+
+    from realhead.errors import RealheadError
+    from realhead.splatting import toolkit
+
+    if not torch.cuda.is_available():
+        return
+    try:
+        log.info("gsplat's CUDA code is ready (%.0f s)", toolkit.build())
+    except RealheadError as error:
+        log.warning("%s", error)
 
 
 def as_json(findings: list[Finding]) -> dict:
@@ -159,16 +175,21 @@ def _device() -> list[Finding]:
 
 
 def _splatting() -> list[Finding]:
+    import numba
     import torch
 
-    if torch.cuda.is_available():
-        return [
-            Finding("splatting", "ok", f"gsplat {version('gsplat')} on CUDA (compiles its kernels once, with nvcc)")
-        ]
-    import numba
+    from realhead.splatting import toolkit
+    from realhead.splatting.kernels.simd import native_lanes
 
+    found = toolkit.look()
+    kernels = f"CPU kernels of {native_lanes()} lanes, Numba {numba.__version__}, {torch.get_num_threads()} threads"
+    if found.device is None:
+        return [Finding("splatting", "ok", f"{kernels}; no GPU for gsplat ({found})")]
+    misfits = found.misfits()
+    advice = " ".join([*misfits, "Until then pass backend='cpu'."]) if misfits else ""
     return [
-        Finding("splatting", "ok", f"our CPU kernels, Numba {numba.__version__}, {numba.get_num_threads()} threads")
+        Finding("splatting", "problem" if misfits else "ok", str(found), advice),
+        Finding("splatting", "ok", kernels),
     ]
 
 

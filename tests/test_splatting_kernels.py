@@ -104,7 +104,8 @@ def test_several_python_threads_may_draw_at_once():
 
 
 def _draw_in_a_child(queue):
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)  # as DataLoader does: PyTorch's own threads do not survive a fork
+    threads.num_threads = lambda: 2
     queue.put(everything(200, (40, 30))["image"].numpy())
 
 

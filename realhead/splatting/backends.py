@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from realhead.splatting.reference import project, rasterize
-from realhead.splatting.scene import Scene, check_values
+from realhead.splatting.scene import Scene, check_values, refuse
 
 
 def draw_with_torch(scene: Scene):
@@ -39,7 +39,10 @@ def draw_with_gsplat(scene: Scene):
         return draw_with_torch(scene)
     check_values(scene)
     import gsplat
+    from gsplat.cuda._backend import _C as compiled  # the first time this compiles for minutes
 
+    if compiled is None:
+        refuse("gsplat's CUDA code is not compiled; `realhead doctor` says what it lacks.")
     image, alpha, meta = gsplat.rasterization(
         scene.means, scene.quats, scene.scales, scene.opacities, scene.colors, scene.viewmats, scene.Ks, scene.width,
         scene.height, near_plane=scene.near, far_plane=scene.far, radius_clip=scene.radius_clip, eps2d=scene.eps2d,
