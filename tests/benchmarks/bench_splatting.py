@@ -1,14 +1,15 @@
 """How fast is splatting on this machine, against the torch twin, a fixed piece of arithmetic, and what is possible?
 
-    python tests/benchmarks/bench_splatting.py [--quick] [--threads N] [--out results/splatting]
+    python tests/benchmarks/bench_splatting.py [table] [twin] [curves] [threads] [--rounds N] [--out results/splatting]
 
-Each workload is drawn in rounds, and before each round a fixed amount of arithmetic is timed (the yardstick: 50 million
-multiply-adds on one thread), so that numbers compare across machines and across what else they are doing. `pairs` are
-those of a Gaussian and a pixel that colour the picture; the limit is their number over the rate that the kernels reach
-on tiles without an idle lane, plus the time that the memory takes for inputs and outputs. The twin takes minutes for
-all workloads; --quick leaves it and half of the curves out.
+Without names all four are measured (some minutes, most of them the twin's); what is not measured is kept from before.
+Cells hold forward / forward and backward; degree 0 and 3 features the latter. `ms` is by the clock. All else is in CPU
+time, of all threads together, so that what the machine does besides changes little. The yardstick is 50 million
+multiply-adds on one thread, timed before each round: ratios to it compare across machines. `pairs` are those of a
+Gaussian and a pixel that colour the picture; the limit is their number over the rate that the kernels reach on tiles
+without an idle lane, plus the time in which memory takes inputs and outputs.
 
-Writes results/splatting/speed.json and speed.png.
+Writes speed.json and speed.png.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ from splatting_measures import (
     Step,
     extra_megabytes,
     limits,
-    median_ms,
-    milliseconds,
+    median,
+    median_time,
     needed_pairs,
     shortest_ms,
+    stages_ms,
+    timed,
     yardstick,
 )
 from splatting_scenes import WORKLOADS, cameras, head_like
@@ -43,207 +46,224 @@ from realhead.splatting.cpu import LANES
 from realhead.view.palette import PALETTE
 
 TWIN_PAIRS = 40_000_000  # that the twin may hold at once; larger pictures are drawn in strips of rows
+PARTS = ("table", "twin", "curves", "threads")
 
 
-def time_workload(name: str, rounds: int, limit: dict, twin: bool) -> dict:
-    """All numbers of one workload."""
+def scene_of(name: str) -> tuple[dict, dict]:
+    """Gaussians and camera of a workload."""
     count, width, height = WORKLOADS[name]
-    given, views = head_like(count), cameras(width, height)
+    return head_like(count), cameras(width, height)
+
+
+def time_workload(name: str, rounds: int, limit: dict) -> dict:
+    """All numbers of one workload but the twin's."""
+    given, views = scene_of(name)
     step = Step(given, views)
     step.both()
-    triples = [(yardstick(), milliseconds(step.forward), milliseconds(step.both)) for _ in range(rounds)]
+    rows = [(yardstick(), timed(step.forward), timed(step.both)) for _ in range(rounds)]
+    _, forward, both = (median(list(column)) for column in zip(*rows, strict=True))
     pairs = needed_pairs(given, views)
-    forward, both = (statistics.median(row[i] for row in triples) for i in (1, 2))
-    least = shortest_ms(limit, count, pairs, width * height)
-    row = {
-        "workload": name,
-        "forward_ms": forward,
-        "both_ms": both,
-        "forward_yardsticks": statistics.median(f / y for y, f, _ in triples),
-        "both_yardsticks": statistics.median(b / y for y, _, b in triples),
-        "pairs": pairs,
-        "pairs_per_s_forward": 1e3 * pairs / forward,
-        "pairs_per_s_both": 2e3 * pairs / both,
-        "share_of_limit_forward": least[0] / forward,
-        "share_of_limit_both": least[1] / both,
-        "extra_mb": extra_megabytes(step),
-        "stages_ms": stages_ms(step, rounds),
-    }
+    least = shortest_ms(limit, len(given["means"]), pairs, views["width"] * views["height"])
     plain = Step(given | {"colors": given["colors"][:, :1].detach().clone()}, views, 0)
     features = Step(given | {"colors": given["colors"][:, 0].detach().clone()}, views, None)
-    row |= {"degree0_both_ms": median_ms(plain.both, rounds), "features3_both_ms": median_ms(features.both, rounds)}
-    if twin:
-        row |= {f"twin_{key}": value for key, value in time_twin(given, views).items()}
-    return row
+    return {
+        "forward_ms": forward.wall,
+        "both_ms": both.wall,
+        "forward_cpu_ms": forward.cpu,
+        "both_cpu_ms": both.cpu,
+        "degree0_cpu_ms": median_time(plain.both, rounds).cpu,
+        "features3_cpu_ms": median_time(features.both, rounds).cpu,
+        "forward_yardsticks": statistics.median(f.cpu / y.cpu for y, f, _ in rows),
+        "both_yardsticks": statistics.median(b.cpu / y.cpu for y, _, b in rows),
+        "pairs": pairs,
+        "forward_pairs_per_cpu_s": 1e3 * pairs / forward.cpu,
+        "both_pairs_per_cpu_s": 2e3 * pairs / both.cpu,
+        "forward_share_of_limit": least[0] / forward.cpu,
+        "both_share_of_limit": least[1] / both.cpu,
+        "extra_mb": extra_megabytes(step),
+        "stages_cpu_ms": stages_ms(step, rounds),
+    }
 
 
-def time_twin(given: dict, views: dict) -> dict[str, float]:
-    """Milliseconds of the torch twin, forward and both, drawn in strips where the whole would not fit into memory."""
+def time_twin(name: str) -> dict[str, float]:
+    """CPU milliseconds of the torch twin, in strips of rows where the whole picture would not fit into memory."""
+    given, views = scene_of(name)
     blocks = 3 * len(given["means"]) * 32 * 32  # a Gaussian touches about three blocks of the twin
-    strips = max(1, round(blocks / TWIN_PAIRS))
-    rows = -(-views["height"] // strips)
+    rows = -(-views["height"] // max(1, round(blocks / TWIN_PAIRS)))
     forward = both = 0.0
     for top in range(0, views["height"], rows):
         Ks = views["Ks"].clone()
         Ks[:, 1, 2] -= top
         strip = Step(given, views | {"Ks": Ks, "height": min(rows, views["height"] - top)}, backend="torch")
-        forward += milliseconds(strip.forward)
-        both += milliseconds(strip.both)
-    return {"forward_ms": forward, "both_ms": both}
+        forward += timed(strip.forward).cpu
+        both += timed(strip.both).cpu
+    return {"forward_cpu_ms": forward, "both_cpu_ms": both}
 
 
-def time_curves(rounds: int, threads: int, quick: bool) -> dict[str, dict]:
-    """Forward and forward+backward milliseconds over Gaussians, pixels, cameras and threads."""
-    counts = [2500, 10_000, 40_000] if quick else [2500, 5000, 10_000, 20_000, 40_000, 80_000, 160_000]
-    sides = [128, 256, 512] if quick else [128, 192, 256, 384, 512, 768, 1024]
-    curves = {
-        "Gaussians": {n: Step(head_like(n), cameras(256, 256)) for n in counts},
-        "pixels": {s * s: Step(head_like(40_000), cameras(s, s)) for s in sides},
-        "cameras": {c: Step(head_like(10_000), cameras(256, 256, c)) for c in (1, 2, 4)},
+def time_curves(rounds: int) -> dict[str, list]:
+    """CPU milliseconds, forward and both, over Gaussians, pixels and cameras: rows of (x, forward, both)."""
+    steps = {
+        "Gaussians": {
+            n: (head_like(n), cameras(256, 256)) for n in (2500, 5000, 10_000, 20_000, 40_000, 80_000, 160_000)
+        },
+        "pixels": {s * s: (head_like(40_000), cameras(s, s)) for s in (128, 192, 256, 384, 512, 768, 1024)},
+        "cameras": {c: (head_like(10_000), cameras(256, 256, c)) for c in (1, 2, 4, 8)},
     }
-    timed = {
-        axis: {x: (median_ms(step.forward, rounds), median_ms(step.both, rounds)) for x, step in steps.items()}
-        for axis, steps in curves.items()
-    }
-    return timed | {"threads": time_threads(rounds, threads)}
+    curves: dict[str, list] = {}
+    for axis, scenes in steps.items():
+        for x, scene in scenes.items():
+            step = Step(*scene)
+            times = median_time(step.forward, rounds).cpu, median_time(step.both, rounds).cpu
+            curves.setdefault(axis, []).append((x, *times))
+    return curves
 
 
-def time_threads(rounds: int, threads: int) -> dict[str, dict]:
-    """Speed-up of forward+backward by threads, and that of the yardstick: no kernel can do better than that."""
-    found: dict[str, dict] = {"yardstick": {}}
-    for number in range(1, threads + 1):
-        speedups = [number * yardstick() / yardstick(number) for _ in range(rounds)]
-        found["yardstick"][number] = statistics.median(speedups)
-    for name in ("10k@256x256", "40k@512x512", "160k@550x800"):
-        count, width, height = WORKLOADS[name]
-        step = Step(head_like(count), cameras(width, height))
-        times: dict[int, list[float]] = {number: [] for number in range(1, threads + 1)}
-        for _ in range(rounds + 1):  # in turn, so that all meet the same neighbours
-            for number, taken in times.items():
-                torch.set_num_threads(number)
-                taken.append(milliseconds(step.both))
-        found[name] = {n: statistics.median(a / b for a, b in zip(times[1], t, strict=True)) for n, t in times.items()}
-    torch.set_num_threads(threads)
+def time_threads(rounds: int, most: int) -> dict[str, list]:
+    """How many times as fast by the clock with so many threads, best against best; rows of (threads, factor).
+
+    The yardstick's own factor says what the machine has to give: two threads of one core share its arithmetic.
+    """
+    numbers = range(1, most + 1)
+    steps = {name: Step(*scene_of(name)) for name in ("10k@256x256", "40k@512x512", "160k@550x800")}
+    found = {}
+    for name in ("yardstick", *steps):
+        best = dict.fromkeys(numbers, float("inf"))
+        for _ in range(3 * rounds):  # in turn, so that all meet the same neighbours
+            for n in numbers:
+                torch.set_num_threads(n)
+                time = yardstick(n).wall / n if name == "yardstick" else timed(steps[name].both).wall
+                best[n] = min(best[n], time)
+        found[name] = [(n, best[1] / best[n]) for n in numbers]
+    torch.set_num_threads(most)
     return found
-
-
-def as_table(rows: list[dict]) -> str:
-    """The table that is printed."""
-    head = (
-        "workload        forward  fwd+bwd   degree 0  3 feat.   yardsticks      pairs    G pairs/s    share of limit"
-        "   extra    twin\n"
-        "                     ms       ms   fwd+bwd ms          fwd  fwd+bwd             fwd  f+b     fwd    f+b    "
-        "      MB    fwd, f+b"
-    )
-    lines = [head]
-    for r in rows:
-        twin = "-"
-        if "twin_both_ms" in r:
-            ratios = r["twin_forward_ms"] / r["forward_ms"], r["twin_both_ms"] / r["both_ms"]
-            twin = f"{ratios[0]:.0f}x, {ratios[1]:.0f}x"
-        extra = "-" if r["extra_mb"] is None else f"{r['extra_mb']:.0f}"
-        lines.append(
-            f"{r['workload']:14s} {r['forward_ms']:8.1f} {r['both_ms']:8.1f}   {r['degree0_both_ms']:8.1f} "
-            f"{r['features3_both_ms']:8.1f}   {r['forward_yardsticks']:5.2f} {r['both_yardsticks']:6.2f} "
-            f"{r['pairs']:10,d}   {r['pairs_per_s_forward'] / 1e9:5.2f} {r['pairs_per_s_both'] / 1e9:5.2f}   "
-            f"{r['share_of_limit_forward']:5.0%}  {r['share_of_limit_both']:5.0%} {extra:>8s}    {twin}"
-        )
-    return "\n".join(lines)
-
-
-def as_stages(row: dict) -> str:
-    """Where the time of a workload goes, most first."""
-    stages = sorted(row["stages_ms"].items(), key=lambda item: -item[1])
-    shares = ", ".join(
-        f"{name} {taken / row['both_ms']:.0%}" for name, taken in stages if taken > 0.01 * row["both_ms"]
-    )
-    return f"{row['workload']}, forward and backward: {shares}"
-
-
-def draw_figure(curves: dict, path: Path) -> None:
-    """Times over Gaussians and pixels in double logarithmic scale, with a linear slope to compare; threads."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import NullFormatter
-
-    figure = Figure(figsize=(11, 3.4), dpi=110, layout="constrained")
-    axes = figure.subplots(1, 4)
-    for axis, name in zip(axes, ("Gaussians", "pixels", "cameras"), strict=False):
-        xs = list(curves[name])
-        for i, label in enumerate(("forward", "forward + backward")):
-            axis.loglog(xs, [curves[name][x][i] for x in xs], "o-", ms=4, color=PALETTE[i], label=label)
-        last = curves[name][xs[-1]][1]
-        axis.loglog(xs, [last * x / xs[-1] for x in xs], ":", color=PALETTE[-1], label="linear")
-        axis.set(xlabel=name, ylabel="ms" if name == "Gaussians" else None)
-        axis.set_xticks([xs[0], xs[-1]], [f"{xs[0]:,}", f"{xs[-1]:,}"])
-        axis.yaxis.set_minor_formatter(NullFormatter())
-        axis.xaxis.set_minor_formatter(NullFormatter())
-    axes[0].legend(frameon=False, fontsize=8)
-    axes[0].set_title("at 256 x 256", fontsize=9)
-    axes[1].set_title("40,000 Gaussians", fontsize=9)
-    axes[2].set_title("10,000 at 256 x 256", fontsize=9)
-    for i, (name, speedups) in enumerate(curves["threads"].items()):
-        style = {"ls": ":", "color": PALETTE[-1]} if name == "yardstick" else {"color": PALETTE[i]}
-        axes[3].plot(
-            list(speedups), list(speedups.values()), "o-" if "ls" not in style else "o", ms=4, label=name, **style
-        )
-    axes[3].set(xlabel="threads", ylabel="times as fast", xticks=list(curves["threads"]["yardstick"]), ylim=(0, None))
-    axes[3].legend(frameon=False, fontsize=8)
-    figure.savefig(path)
 
 
 def time_gsplat(rounds: int) -> dict | None:
     """Pictures a second at 160k@550x800 with gsplat and with the kernels; None without CUDA."""
     if not torch.cuda.is_available():
         return None
-    count, width, height = WORKLOADS["160k@550x800"]
-    given, views = head_like(count), cameras(width, height)
+    given, views = scene_of("160k@550x800")
     moved = {k: t.cuda() if isinstance(t, torch.Tensor) else t for k, t in (given | views).items()}
 
     def on_gpu():
-        rasterization(**moved, sh_degree=3)
+        with torch.no_grad():
+            rasterization(**moved, sh_degree=3)
         torch.cuda.synchronize()
 
     step = Step(given, views)
-    return {"gsplat": 1e3 / median_ms(on_gpu, 10 * rounds), "cpu": 1e3 / median_ms(step.forward, rounds)}
+    return {"gsplat": 1e3 / median_time(on_gpu, 10 * rounds).wall, "cpu": 1e3 / median_time(step.forward, rounds).wall}
+
+
+def as_table(rows: dict[str, dict], twins: dict[str, dict]) -> str:
+    """The tables that are printed, forward / both in each cell; and where the time of the last workload goes."""
+    from tabulate import tabulate
+
+    table = []
+    for name, r in rows.items():
+        twin = twins.get(name, {})
+
+        def pair(key: str, form: str, scale: float = 1.0, row: dict = r) -> str:
+            return " / ".join(format(scale * row[f"{side}_{key}"], form) for side in ("forward", "both"))
+
+        ratio = " / ".join(f"{twin[key] / r[key]:.0f}" for key in ("forward_cpu_ms", "both_cpu_ms")) if twin else "-"
+        table.append({
+            "workload": name,
+            "ms": pair("ms", ".1f"),
+            "CPU ms": pair("cpu_ms", ".1f"),
+            "degree 0": f"{r['degree0_cpu_ms']:.1f}",
+            "3 features": f"{r['features3_cpu_ms']:.1f}",
+            "yardsticks": pair("yardsticks", ".2f"),
+            "M pairs / CPU s": pair("pairs_per_cpu_s", ".0f", 1e-6),
+            "of the limit": pair("share_of_limit", ".0%"),
+            "extra MB": "-" if r["extra_mb"] is None else f"{r['extra_mb']:.0f}",
+            "twin, times": ratio,
+        })  # fmt: skip
+    stages = sorted(rows[name]["stages_cpu_ms"].items(), key=lambda item: -item[1])
+    whole = sum(taken for _, taken in stages)
+    shares = ", ".join(f"{stage} {taken / whole:.0%}" for stage, taken in stages if taken > 0.01 * whole)
+    text = tabulate(table, headers="keys", disable_numparse=True, stralign="right")
+    return f"{text}\n{name}, forward and backward: {shares}"
+
+
+def draw_figure(found: dict, path: Path) -> None:
+    """Times over Gaussians, pixels and cameras in double logarithmic scale, beside a linear slope; threads."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
+
+    figure = Figure(figsize=(11, 3.2), dpi=110, layout="constrained")
+    axes = figure.subplots(1, 4)
+    titles = {"Gaussians": "at 256 x 256", "pixels": "40,000 Gaussians", "cameras": "10,000 at 256 x 256"}
+    for axis, (name, title) in zip(axes, titles.items(), strict=False):
+        xs, *columns = zip(*found["curves"][name], strict=True)
+        for i, (label, values) in enumerate(zip(("forward", "and backward"), columns, strict=True)):
+            axis.loglog(xs, values, "o-", ms=4, color=PALETTE[i], label=label)
+            axis.loglog(
+                xs, [values[-1] * x / xs[-1] for x in xs], ":", color=PALETTE[-1], label="linear" if i else None
+            )
+        axis.set(xlabel=name, ylabel="CPU ms" if name == "Gaussians" else None)
+        axis.set_xticks([xs[0], xs[-1]], [f"{xs[0]:,}", f"{xs[-1]:,}"])
+        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.yaxis.set_minor_formatter(NullFormatter())
+        axis.set_title(title, fontsize=9)
+    axes[0].legend(frameon=False, fontsize=8)
+    for i, (name, rows) in enumerate(found["threads"].items()):
+        style = {"ls": ":", "color": PALETTE[-1]} if name == "yardstick" else {"ls": "-", "color": PALETTE[i - 1]}
+        axes[3].plot(*zip(*rows, strict=True), marker="o", ms=4, label=name, **style)
+    axes[3].set(
+        xlabel="threads", ylabel="times as fast", xticks=[n for n, _ in found["threads"]["yardstick"]], ylim=(0, None)
+    )
+    axes[3].legend(frameon=False, fontsize=8)
+    figure.savefig(path)
+
+
+def describe_machine(threads: int) -> dict:
+    """What the numbers depend on."""
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "lanes": len(LANES),
+        "threads": threads,
+        "torch": torch.__version__,
+        "numba": numba.__version__,
+        "realhead": __version__,
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+        "yardstick_cpu_ms": statistics.median(yardstick().cpu for _ in range(5)),
+    }
 
 
 def main() -> None:
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="without the twin, and with fewer points in the curves")
+    parser.add_argument("parts", nargs="*", choices=PARTS, default=PARTS, help="all of them without names")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("results/splatting"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     yardstick(options.threads)  # compiles it
-    limit = limits(options.threads, options.rounds)
-    rows = [time_workload(name, options.rounds, limit, not options.quick) for name in WORKLOADS]
-    print(as_table(rows))
-    print(as_stages(rows[-1]))
-    curves = time_curves(max(3, options.rounds // 2), options.threads, options.quick)
-    print(
-        "times as fast with all threads: "
-        + ", ".join(f"{k} {list(v.values())[-1]:.2f}" for k, v in curves["threads"].items())
-    )
-    frames = time_gsplat(options.rounds)
-    if frames:
-        print("pictures a second at 160k@550x800: " + ", ".join(f"{k} {v:.0f}" for k, v in frames.items()))
-    machine = {
-        "processor": platform.processor() or platform.machine(),
-        "lanes": len(LANES),
-        "threads": options.threads,
-        "torch": torch.__version__,
-        "numba": numba.__version__,
-        "realhead": __version__,
-        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
-        "yardstick_ms": statistics.median(yardstick() for _ in range(options.rounds)),
-    }
+    path = options.out / "speed.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    found["machine"] = describe_machine(options.threads)
+    if "twin" in options.parts:
+        found["twin"] = {name: time_twin(name) for name in WORKLOADS}
+    if "table" in options.parts:
+        limit = found["limits"] = limits(options.threads, options.rounds)
+        found["workloads"] = {name: time_workload(name, options.rounds, limit) for name in WORKLOADS}
+        print(as_table(found["workloads"], found.get("twin", {})))
+        found["pictures_per_s"] = time_gsplat(options.rounds)
+        if found["pictures_per_s"]:
+            print(
+                "160k@550x800: " + ", ".join(f"{v:.0f} pictures/s on {k}" for k, v in found["pictures_per_s"].items())
+            )
+    if "curves" in options.parts:
+        found["curves"] = time_curves(max(3, options.rounds // 2))
+    if "threads" in options.parts:
+        found["threads"] = time_threads(options.rounds, options.threads)
+        print("times as fast: " + ", ".join(f"{k} {v[-1][1]:.2f}" for k, v in found["threads"].items()))
     options.out.mkdir(parents=True, exist_ok=True)
-    found = {"machine": machine, "limits": limit, "workloads": rows, "curves": curves, "pictures_per_s": frames}
-    (options.out / "speed.json").write_text(json.dumps(found, indent=1) + "\n")
-    draw_figure(curves, options.out / "speed.png")
-    print(f"wrote {options.out / 'speed.json'} and {options.out / 'speed.png'}")
+    path.write_text(json.dumps(found, indent=1) + "\n")
+    if "curves" in found and "threads" in found:
+        draw_figure(found, options.out / "speed.png")
+    print(f"wrote {options.out}")
 
 
 if __name__ == "__main__":

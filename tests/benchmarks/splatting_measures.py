@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numba
@@ -31,25 +32,38 @@ def _multiply_add(values, rounds):
             values[i] = values[i] * np.float32(0.999) + np.float32(0.1)
 
 
-def yardstick(threads: int = 1) -> float:
-    """Milliseconds of `YARDSTICK` multiply-adds on each of so many threads, in vectors and in the nearest cache."""
+@dataclass(frozen=True)
+class Time:
+    """Milliseconds: by the clock, and of all processors together; the second ignores what else the machine does."""
+
+    wall: float
+    cpu: float
+
+
+def timed(function: Callable[[], object]) -> Time:
+    """Times a call."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    function()
+    return Time(1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - cpu))
+
+
+def median(times: list[Time]) -> Time:
+    """The middle of each."""
+    return Time(statistics.median(t.wall for t in times), statistics.median(t.cpu for t in times))
+
+
+def median_time(function: Callable[[], object], rounds: int) -> Time:
+    """Median time after one call that does not count."""
+    function()
+    return median([timed(function) for _ in range(rounds)])
+
+
+def yardstick(threads: int = 1) -> Time:
+    """Time of `YARDSTICK` multiply-adds on each of so many threads, in vectors and in the nearest cache."""
     blocks = [np.ones(2048, np.float32) for _ in range(threads)]
     rounds = YARDSTICK // blocks[0].size
     with ThreadPoolExecutor(threads) as pool:
-        return milliseconds(lambda: list(pool.map(lambda block: _multiply_add(block, rounds), blocks)))
-
-
-def milliseconds(function: Callable[[], object]) -> float:
-    """Wall time of a call."""
-    start = time.perf_counter()
-    function()
-    return 1e3 * (time.perf_counter() - start)
-
-
-def median_ms(function: Callable[[], object], rounds: int) -> float:
-    """Median wall time after one call that does not count."""
-    function()
-    return statistics.median(milliseconds(function) for _ in range(rounds))
+        return timed(lambda: list(pool.map(lambda block: _multiply_add(block, rounds), blocks)))
 
 
 class Step:
@@ -109,7 +123,7 @@ def needed_pairs(given: dict, views: dict) -> int:
 
 
 def limits(threads: int, rounds: int) -> dict[str, float]:
-    """What the kernels reach at best: pairs a second where no lane is idle, and bytes a second of a copy.
+    """What the kernels reach at best in a CPU second: pairs where no lane is idle, and bytes of a copy.
 
     The pairs are those of faint Gaussians that cover whole tiles, one tile for each thread: nothing leaves the nearest
     caches, every pixel of every box counts, and the set-up of a Gaussian is shared by 2,048 pixels.
@@ -125,9 +139,9 @@ def limits(threads: int, rounds: int) -> dict[str, float]:
     }
     step = Step(given, views, None)
     pairs = count * 64 * 32 * threads
-    forward, both = median_ms(step.forward, rounds), median_ms(step.both, rounds)
+    forward, both = median_time(step.forward, rounds).cpu, median_time(step.both, rounds).cpu
     source, target = torch.ones(1 << 24), torch.empty(1 << 24)
-    copy = median_ms(lambda: target.copy_(source), rounds)
+    copy = median_time(lambda: target.copy_(source), rounds).cpu
     return {
         "forward_pairs_per_s": 1e3 * pairs / forward,
         "backward_pairs_per_s": 1e3 * pairs / max(both - forward, 1e-6),
@@ -136,7 +150,7 @@ def limits(threads: int, rounds: int) -> dict[str, float]:
 
 
 def shortest_ms(limit: dict[str, float], count: int, pairs: int, pixels: int) -> tuple[float, float]:
-    """Estimated least time of a step, forward and both: arithmetic of its pairs plus memory that must move.
+    """Estimated least CPU time of a step, forward and both: arithmetic of its pairs plus memory that must move.
 
     A Gaussian has 59 numbers of input and a record of 16, a pixel 4 numbers; going back, both are read, and as many
     gradients written.
@@ -148,19 +162,19 @@ def shortest_ms(limit: dict[str, float], count: int, pairs: int, pixels: int) ->
 
 
 def stages_ms(step: Step, rounds: int) -> dict[str, float]:
-    """Median milliseconds of forward and backward in each kernel, and outside them."""
+    """Median CPU milliseconds of forward and backward in each kernel, and outside them."""
     modules = (project_function, tile_lists, composite_function)
     taken: list[Counter] = []
 
-    def timed(kernel, *args):
-        taken[-1][kernel.py_func.__name__] += milliseconds(lambda: threads.run(kernel, *args))
+    def run(kernel, *args):
+        taken[-1][kernel.py_func.__name__] += timed(lambda: threads.run(kernel, *args)).cpu
 
     for module in modules:
-        module.run = timed
+        module.run = run
     try:
         for _ in range(rounds + 1):
             taken.append(Counter())
-            total = milliseconds(step.both)
+            total = timed(step.both).cpu
             taken[-1]["outside the kernels"] = total - taken[-1].total()
     finally:
         for module in modules:
