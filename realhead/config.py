@@ -63,7 +63,8 @@ class LossConfig:
     closeness: float = 0.1
     """Enrollment only, equation (8): mean squared distance to the initial primitives. Chosen with the rates below on
     two people outside the test set, unseen views from 1 / 3 pictures: 18.7 / 20.5 dB and LPIPS 0.137 / 0.115. Half the
-    rates and 1.0 gave 18.3 / 19.6 dB and 0.132 / 0.116, twice the rates and 0.3 gave 18.5 / 20.6 dB and 0.147 / 0.118."""
+    rates and 1.0 gave 18.3 / 19.6 dB and 0.132 / 0.116; twice the rates and 0.3 gave 18.5 / 20.6 dB and 0.147 / 0.118.
+    """
 
 
 @dataclass(frozen=True)
