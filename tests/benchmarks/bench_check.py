@@ -69,7 +69,7 @@ def as_markdown(table: dict) -> str:
     lines = [
         "# Planted faults and what `realhead check` names", "",
         "Made by `python tests/benchmarks/bench_check.py`; synthetic people with exact parameters. \"named\": exactly",
-        "the planted fault was named, nothing else. A dash: the format cannot have the fault, or hides it.", "",
+        "the planted fault was named, nothing else. A dash: not planted in this format.", "",
         "| planted | " + " | ".join(FORMATS) + " |", "|---" * (len(FORMATS) + 1) + "|",
     ]  # fmt: skip
     for fault, row in table.items():
