@@ -210,17 +210,14 @@ def test_stream_calibrates_tracks_loses_and_finds_again(astronaut):
 
 
 @needs_networks
-def test_nothing_is_sent_anywhere(photo, astronaut, monkeypatch, tmp_path):
+def test_nothing_is_sent_anywhere(astronaut, monkeypatch):
     import socket
-    import subprocess
 
     def refuse(*_, **__):
-        raise AssertionError("a socket or a process was opened")
+        raise AssertionError("a socket was opened")
 
-    for module, name in ((socket, "socket"), (socket, "create_connection"), (subprocess, "Popen")):
-        monkeypatch.setattr(module, name, refuse)
+    monkeypatch.setattr(socket, "socket", refuse)
     assert StreamTracker()(astronaut[:300, 60:380]).frame is not None
-    assert track(photo, tmp_path / "capture", size=64, matting="fast", progress=False).frames
 
 
 def test_crop_shows_the_head_and_its_camera_agrees():
@@ -261,28 +258,6 @@ def test_matting_keeps_own_alpha_and_finds_edges(astronaut):
     filtered = guided_filter(guide, noisy, 4, 1e-4)
     assert np.abs(filtered - guide).mean() < 0.03  # the noise goes, the edge stays
     assert on_white(np.zeros((2, 2, 3), np.float32), np.zeros((2, 2), np.float32)).min() == 255
-
-
-@needs_networks
-def test_sunglasses_and_a_hand_over_the_mouth_are_warned_of(astronaut):
-    from realhead.tracking.covered import covered
-    from realhead.tracking.landmarker import Landmarker
-
-    landmarker = Landmarker()
-    face = landmarker.detect_one(astronaut)
-    assert covered(face, astronaut, "a") == []
-    y, x = np.mgrid[:512, :512]
-    glasses, hand = astronaut.copy(), astronaut.copy()
-    for eye in ((33, 133), (263, 362)):
-        cx, cy = face.points[list(eye), :2].mean(0)
-        glasses[((x - cx) / 20) ** 2 + ((y - cy) / 16) ** 2 < 1] = (25, 25, 30)
-    (left, top), (right, bottom) = (face.points[i, :2].astype(int) for i in (61, 291))
-    hand[min(top, bottom) - 14 : max(top, bottom) + 26, left - 10 : right + 10] = astronaut[130:136, 196:202].mean((0, 1))
-    assert "eyes" in covered(landmarker.detect_one(glasses), glasses, "a")[0]
-    (sentence,) = covered(landmarker.detect_one(hand), hand, "a")
-    assert "mouth" in sentence
-    grey = np.repeat(astronaut.mean(-1, keepdims=True), 3, -1).astype(np.uint8)
-    assert covered(landmarker.detect_one(grey), grey, "a") == []
 
 
 @needs_networks
