@@ -50,8 +50,9 @@ def draw_with_kernels(scene: Scene, lanes: tuple[int, ...] = LANES):
         check_values(scene)
         refuse("values overflow float32 when projected; scale the scene to a size near 1, away from the camera.")
     features = scene.colors if with_color and not harmonics else None
-    given = {"colors": features, "backgrounds": scene.backgrounds if with_color else None}
+    given = {"colors": None if harmonics else scene.colors, "backgrounds": scene.backgrounds}
     check_finite({name: tensor for name, tensor in given.items() if tensor is not None})
+    given["backgrounds"] = scene.backgrounds if with_color else None
     num_features = (3 if harmonics else scene.colors.shape[-1]) if with_color else 0
     passes = plan_passes(num_features, with_depth)
     images, alphas = Composite.apply(settings, passes, drawn, means2d, records, features, given["backgrounds"])
