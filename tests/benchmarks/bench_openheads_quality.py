@@ -43,7 +43,7 @@ def yaw(stage: Performance, timestep: int, camera) -> float:
 
 
 def mediapipe(num_people: int = 4, every: int = 6) -> dict:
-    """Detection rate and correlation of scores with the true actions, cameras 08, 10 and 05 in turn, yaw below 45 degrees."""
+    """Detection rate and correlation of scores with the true actions; three cameras in turn, yaw below 45 degrees."""
     from realhead.tracking.landmarker import Landmarker
 
     head, finder = load_head("open"), Landmarker()
