@@ -31,8 +31,8 @@ UNFINISHED = ".unfinished.json"
 """In the folder of a capture in work: which job makes it."""
 BYTES_PER_PIXEL = 1.25
 """PNG picture and mask together, measured over many people; for estimates only."""
-IMAGES_PER_SECOND = 16.0
-"""Pictures of 256x256 a second and process, measured; for estimates only."""
+SECONDS_PER_PERSON, SECONDS_PER_TIMESTEP, SECONDS_PER_IMAGE = 1.5, 0.11, 0.041
+"""Measured by tests/benchmarks/bench_openheads.py with one process, pictures of 256x256; for estimates only."""
 
 SCRIPT_ADVICE = (
     "Worker processes run a script from its top: call this below `if __name__ == '__main__':`, or give processes=1."
@@ -109,12 +109,14 @@ def refuse_workers_of_workers(processes: int) -> None:
 
 
 def _announce(out: Path, size: Size, processes: int) -> None:
-    pixels = size.width * size.height
-    seconds = size.num_images / (IMAGES_PER_SECOND * processes) * (pixels / 65536) ** 0.8 + 12
+    pixels, people = size.width * size.height, size.people + size.test_people
+    work = people * SECONDS_PER_PERSON + size.num_images * SECONDS_PER_IMAGE * (pixels / 65536) ** 0.8
+    work += size.num_images / (1 if size.wild else 16) * SECONDS_PER_TIMESTEP
+    seconds = work / processes + 12
     gigabytes = size.num_images * pixels * BYTES_PER_PIXEL / 1e9
     log.info(
         "%d people, about %d pictures of %dx%d: about %.1f minutes and %.2f GB in %s",
-        size.people + size.test_people, size.num_images, size.width, size.height, seconds / 60, gigabytes, out,
+        people, size.num_images, size.width, size.height, seconds / 60, gigabytes, out,
     )  # fmt: skip
     existing = out if out.exists() else out.parent
     while not existing.exists():
