@@ -10,15 +10,14 @@ import subprocess
 import sys
 import warnings
 
+import hypothesis
 import pytest
 import torch
+from hypothesis import strategies as st
 from splatting_scenes import cameras, covariances
 
 from realhead.errors import RealheadError
 from realhead.splatting import rasterization
-
-hypothesis = pytest.importorskip("hypothesis")
-st = hypothesis.strategies
 
 NUMBER = int(os.environ.get("REALHEAD_FUZZ", "80"))
 CHECKED = "NUMBA_BOUNDSCHECK" in os.environ
@@ -109,7 +108,7 @@ def test_no_kernel_leaves_its_arrays(root, request):
     environment = os.environ | {
         "NUMBA_BOUNDSCHECK": "1",
         "NUMBA_CACHE_DIR": str(request.config.cache.mkdir("splatting_boundscheck")),
-        "PYTHONPATH": str(root),
+        "PYTHONPATH": os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     command = [sys.executable, "-m", "pytest", "-q", "-n0", "-x", "-p", "no:cacheprovider", __file__]
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False, timeout=900)
