@@ -15,6 +15,7 @@ from torch import Tensor
 
 from realhead.capture.camera import Camera
 from realhead.capture.files import require_file
+from realhead.capture.layout import is_rigid
 from realhead.errors import CaptureError, RealheadError
 from realhead.importing.rotations import rotvec_from_6d
 from realhead.unpickling import read_torch
@@ -78,7 +79,7 @@ def read_tracked_frame(path: Path) -> TrackedFrame:
     height, width = _size(content, path)
     pose = torch.eye(4)
     pose[:3, :3], pose[:3, 3] = values["opencv", "R"].reshape(3, 3), values["opencv", "t"]
-    if (pose[:3, :3] @ pose[:3, :3].T - torch.eye(3)).abs().max() > 0.02 or pose[:3, :3].det() < 0:
+    if not is_rigid(pose):
         raise CaptureError(f"{path}: opencv.R is no rotation: track this clip again.")
     camera = Camera(values["opencv", "K"].reshape(3, 3), pose, width, height, "00")
     return TrackedFrame(
