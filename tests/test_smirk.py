@@ -1,5 +1,6 @@
 """SMIRK: the published checkpoint's keys and sizes, crop, ranges, and whose coefficients make the expression map."""
 
+import os
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ from format_examples import rig_person
 
 from realhead.capture import Capture
 from realhead.condition.expression import capture_expression_map, expression_map, expression_source, smirk_files
+from realhead.condition.store import driving_view
 from realhead.errors import AssetError, CaptureError, RealheadError
 from realhead.importing.run import import_smirk
 from realhead.importing.smirk import add_smirk
@@ -135,6 +137,12 @@ def test_expressions_are_kept_beside_the_capture(capture, network):
     finder = Finder()
     add_smirk(capture, network, finder)
     assert finder.calls == 1  # only what was missing
+    picture = driving_view(capture, 3).image_path
+    os.utime(picture, ns=(0, picture.stat().st_mtime_ns + 1))
+    (folder / "00004.npz").write_bytes(b"PK")
+    finder = Finder()
+    add_smirk(capture, network, finder)
+    assert finder.calls == 2  # the changed picture, and the damaged file
 
 
 def test_without_flame_2020_the_trackers_expression_is_used_and_named(capture, network):

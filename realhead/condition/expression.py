@@ -94,4 +94,4 @@ def capture_expression_map(
 
 def smirk_files(capture: Capture) -> dict[int, Path]:
     """SMIRK's file of every timestep that has one."""
-    return {int(p.stem): p for p in sorted((capture.folder / "smirk").glob("*.npz")) if p.stem.isdigit()}
+    return {int(p.stem): p for p in sorted((capture.folder / "smirk").glob("*.npz")) if p.stem.isdecimal()}
