@@ -1,5 +1,5 @@
-"""NeRSemble's own folders, and what `realhead import nersemble` makes of them for VHAP, have no mesh yet: calibration and
-completeness are what can be checked.
+"""NeRSemble's own folders, and what `realhead import nersemble` makes of them for VHAP, have no mesh yet: calibration
+and completeness are what can be checked.
 """
 
 from __future__ import annotations

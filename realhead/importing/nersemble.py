@@ -19,7 +19,7 @@ import torch
 
 from realhead.capture.camera import Camera
 from realhead.capture.files import read_json, read_png
-from realhead.capture.layout import MAX_SIDE
+from realhead.capture.layout import MAX_SIDE, is_rigid
 from realhead.capture.writer import write_json
 from realhead.errors import CaptureError, RealheadError
 from realhead.importing.colour import correct
@@ -36,6 +36,7 @@ HEIGHT, WIDTH = 3208, 2200
 NATIVE_FPS = 73.0
 """At which the cameras ran; the videos are believed only if they say the same."""
 MAX_FRAMES = 20_000
+NO_MASKS = "VHAP wants masks: put alpha_maps/cam_SERIAL_NUMBER.jpg beside its pictures, or prepare with --matting."
 DONE = ".done.json"
 """Says which cameras of a sequence are finished."""
 
@@ -51,7 +52,7 @@ class Preparation:
         fps: Pictures a second.
         scale: Divisor of the size.
         native_fps: The videos' true rate; None: 73, unless the file says something near it.
-        matting: Makes masks; None leaves them to VHAP's own tools.
+        matting: Makes masks; None leaves them to the user.
     """
 
     fps: float = 25.0
@@ -85,12 +86,12 @@ def read_calibration(person: Path) -> dict[str, Camera]:
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         raise CaptureError(f"{path}: '{key}' is missing or malformed; download the calibration again.") from None
     for serial, pose in poses.items():
-        if pose.shape != (4, 4) or not pose.isfinite().all() or abs(float(pose[:3, :3].det()) - 1) > 0.02:
+        if not is_rigid(pose):
             raise CaptureError(f"{path}: camera {serial} has no finite rigid pose; download the calibration again.")
     if K.shape != (3, 3) or not K.isfinite().all() or not set(SERIALS) & set(poses):
         raise CaptureError(
-            f"{path}: 'intrinsics' are not finite 3x3 numbers, or 'world_2_cam' has none of NeRSemble's sixteen cameras; "
-            "download the calibration again."
+            f"{path}: 'intrinsics' are not finite 3x3 numbers, or 'world_2_cam' has none of NeRSemble's sixteen "
+            "cameras; download the calibration again."
         )
     order = [s for s in SERIALS if s in poses]
     return {s: Camera(K, poses[s], width, height, f"{SERIALS.index(s):02d}") for s in order}
@@ -115,6 +116,8 @@ def prepare(source: Path, out: Path, split: NersembleSplit, how: Preparation | N
             f"{source} holds no participant with all of {', '.join(split.sequences)}: download them with "
             "`nersemble-data download`, or change the split file."
         )
+    if how.matting is None:
+        log.warning(NO_MASKS)
     failures: list[str] = []
     for person in people:
         try:
@@ -290,13 +293,16 @@ def difference_matting(picture: np.ndarray, background: np.ndarray | None) -> np
 def _steps(out: Path, split: NersembleSplit, how: Preparation) -> str:
     """What to run next: VHAP, its export, and the import of that."""
     lines = ["#!/bin/sh", "# Run this in a clone of VHAP (it needs CUDA); then import what it exports.", "set -e"]
+    if how.matting is None:
+        lines.append(f"# {NO_MASKS}")
+    smaller = f" --data.n_downsample_rgb {how.scale}" if how.scale > 1 else ""
     for person in (*split.train, *split.test):
         for sequence in split.sequences:
             name = f"{person}_{sequence}_v16_DS{how.scale}"
             lines.append(
                 f"python vhap/track_nersemble_v2.py --data.root_folder {shlex.quote(str(out.resolve()))} "
                 f"--exp.output_folder 'output/nersemble_v2/{name}' --data.subject {person} "
-                f"--data.sequence '{sequence}' --data.n_downsample_rgb {how.scale} --model.no_use_static_offset"
+                f"--data.sequence '{sequence}'{smaller} --model.no_use_static_offset"
             )
             lines.append(
                 f"python vhap/export_as_nerf_dataset.py --src_folder 'output/nersemble_v2/{name}' --tgt_folder "
