@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +31,19 @@ class Report:
     Attributes:
         folder: What was checked.
         findings: One line each.
-        picture: Contact sheet of overlays, uint8 [H, W, 3], or None.
+        tiles: Overlays, uint8 [TILE, width, 3] each.
+        sizes: Width and height of the pictures.
     """
 
     folder: Path
     findings: tuple[Finding, ...]
-    picture: np.ndarray | None = None
+    tiles: tuple[np.ndarray, ...] = ()
+    sizes: frozenset[tuple[int, int]] = frozenset()
+
+    @property
+    def picture(self) -> np.ndarray | None:
+        """Contact sheet of the overlays, uint8 [H, W, 3], or None where there are none."""
+        return sheet.grid(self.tiles) if self.tiles else None
 
     @property
     def problems(self) -> list[Finding]:
@@ -55,22 +62,21 @@ class Report:
 
 
 def check(folder: Path, head: str | None = None, tracker: Path | None = None) -> Report:
-    """Checks one folder.
+    """Checks a folder, or every capture and export in it.
 
     Args:
-        folder: A capture, a VHAP export, an INSTA or FlashAvatar folder, or NeRSemble's.
+        folder: A capture, a VHAP export, an INSTA or FlashAvatar folder, a folder of such folders, or NeRSemble's.
         head: "open" or a FLAME file; default: the one that the capture names, else the user's of the right edition.
         tracker: Folder of metrical-tracker's .frame files.
 
     Raises:
         CaptureError: The folder is of no known format, or nothing in it can be used.
     """
+    if parts := captures_in(folder):
+        return _check_each(folder, parts, head, tracker)
     kind = recognise(folder)
     if kind == "nersemble":
         return Report(folder, tuple(check_nersemble(folder)))
-    if kind == "vhap" and not (folder / "transforms.json").is_file():
-        parts = ", ".join(path.name for path in vhap.exports(folder)[:5])
-        raise CaptureError(f"{folder} holds several exports ({parts} ...): check them one by one.")
     model, stated, early = _head(folder, kind, head)
     try:
         recording = read_any(folder, model, kind, tracker)
@@ -80,6 +86,49 @@ def check(folder: Path, head: str | None = None, tracker: Path | None = None) ->
             raise
         return Report(folder, tuple(findings))
     return examine(recording, kind, stated, early)
+
+
+def captures_in(folder: Path) -> list[Path]:
+    """Captures, exports and actors up to two folders down (PERSON/SEQUENCE); none where the folder itself is one."""
+    marks = ("transforms.json", "imgs")
+    if any((folder / mark).exists() for mark in marks):
+        return []
+    found = {path.parent for depth in ("*", "*/*") for mark in marks for path in folder.glob(f"{depth}/{mark}")}
+    return vhap.without_unions(sorted(found))
+
+
+def _check_each(folder: Path, parts: list[Path], head: str | None, tracker: Path | None) -> Report:
+    """One line for each good capture, and whatever the others have to be told."""
+    from tqdm import tqdm
+
+    findings, reports = [], []
+    for part in tqdm(parts, unit="capture", desc="check", mininterval=1.0):
+        name = str(part.relative_to(folder))
+        try:
+            report = check(part, head, tracker)
+        except CaptureError as error:
+            findings.append(Finding("unreadable", "problem", str(error), "mend it, or move it elsewhere"))
+            continue
+        reports.append(report)
+        good = "; ".join(f.found for f in report.findings if f.topic in ("cameras", "frames", "overlay"))
+        told = [f for f in report.findings if f.state == "problem" or f.topic == "left out"]
+        findings += [replace(f, found=f"{name}: {f.found}") for f in told]
+        if not report.problems:
+            findings.append(Finding(name, "ok", good))
+    if not reports:
+        raise CaptureError(findings[0].found)
+    sizes = frozenset().union(*(report.sizes for report in reports))
+    findings.insert(0, Finding("format", "ok", f"a folder of {len(parts)} captures"))
+    findings.insert(1, _one_size(sizes))
+    tiles = [tile for report in reports for tile in report.tiles[:1]]
+    return Report(folder, tuple(findings), tuple(tiles[:: -(-len(tiles) // sheet.MOST_TILES) or 1]), sizes)
+
+
+def _one_size(sizes: frozenset[tuple[int, int]]) -> Finding:
+    shown = f"pictures of {', '.join(f'{width}x{height}' for width, height in sorted(sizes))}"
+    if len(sizes) <= 1:
+        return Finding("sizes", "ok", shown)
+    return Finding("sizes", "problem", shown, "training wants one size: export all captures at one scale")
 
 
 def _head(folder: Path, kind: Kind, name: str | None) -> tuple[Head, str | None, list[Finding]]:
@@ -138,8 +187,8 @@ def examine(recording: Recording, kind: Kind, stated: str | None = None, early: 
         findings += seen
         if not any(f.state == "problem" for f in seen):
             findings += faults.steps(exhibits, recording.frames, head)
-    picture = sheet.contact_sheet(exhibits, recording.frames, head) if exhibits else None
-    return Report(recording.folder, tuple(findings), picture)
+    sizes = frozenset((shot.camera.width, shot.camera.height) for shot in recording.shots)
+    return Report(recording.folder, tuple(findings), sheet.overlays(exhibits, recording.frames, head), sizes)
 
 
 def _other_heads(head: Head) -> list[Head]:
