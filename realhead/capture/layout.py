@@ -182,6 +182,23 @@ def read_frame(path: Path, timestep: int, num_shape: int, num_expression: int) -
     return Frame(timestep, **tensors, eyelids=eyelids)
 
 
+def read_smirk(path: Path) -> Tensor | None:
+    """What SMIRK saw at one timestep, as `Frame.smirk` has it; None where there is no such file.
+
+    Raises:
+        CaptureError: The file is damaged or is not SMIRK's.
+    """
+    if not path.exists():
+        return None
+    data = read_npz(path, only=("expression", "jaw"))
+    parts = [data.get(key, np.zeros(0)).reshape(-1) for key in ("expression", "jaw")]
+    if [part.size for part in parts] != [50, 3] or not all(np.isfinite(part).all() for part in parts):
+        raise CaptureError(
+            f"{path} does not hold SMIRK's 50 'expression' and its 'jaw': remove it and run SMIRK again."
+        )
+    return torch.from_numpy(np.concatenate(parts).astype(np.float32))
+
+
 def _parameter(data: dict[str, np.ndarray], key: str, size: int | None, path: Path) -> np.ndarray:
     """The numbers under a key, flat."""
     if key not in data:

@@ -39,7 +39,7 @@ def add_smirk(capture: Capture, network: SmirkEncoder, landmarker) -> tuple[Path
     folder, failures = capture.folder / "smirk", []
     folder.mkdir(exist_ok=True)
     for timestep in tqdm(capture.timesteps, unit="frame", desc="SMIRK", mininterval=1.0):
-        path = folder / f"{timestep:05d}.npz"
+        path = capture.smirk_file(timestep)
         try:
             view = driving_view(capture, timestep)
             picture = _identity(view.image_path)
