@@ -80,6 +80,24 @@ def test_flame_of_another_edition_is_named(tmp_path):
     assert report.faults() == {"wrong FLAME edition"} and "FLAME 2020" in report.sentence()
 
 
+def test_licensed_files_are_looked_at(tmp_path):
+    flame_file(tmp_path, "flame2023_Open.pkl")
+    (tmp_path / "SMIRK_em1.pt").write_bytes(b"no archive")
+    report = check(tmp_path)
+    shown = {f.topic: f.found for f in report.findings}
+    assert "FLAME 2023 Open, 300 identity coefficients and 100 expressions" in shown["FLAME"] and "own texture" in shown["FLAME"]
+    assert "CC-BY-4.0" in shown["licence"] and "SMIRK_em1.pt" in report.sentence()
+
+
+def test_a_folder_without_a_usable_frame_is_a_problem(tmp_path):
+    folder, checkpoints = insta_folder(tmp_path)
+    for path in checkpoints.iterdir():
+        path.rename(path.with_name(f"{int(path.stem) + 100:05d}.frame"))
+    report = check(folder, "open", checkpoints)
+    assert "00100" in str(report.findings) or "frame 100" in str(report.findings)
+    assert report.problems
+
+
 def test_principal_point_of_a_cropped_clip_is_seen(clip):
     crop_and_flip(clip)
     assert check(clip).faults() == {"flipped principal point"}

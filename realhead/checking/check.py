@@ -10,15 +10,16 @@ import numpy as np
 
 from realhead.capture.capture import Capture
 from realhead.checking import faults, inventory, sheet
+from realhead.checking.assets import asset_files, check_assets
 from realhead.checking.evidence import choose, gather
 from realhead.checking.nersemble import check_nersemble
+from realhead.condition.expression import expression_source
 from realhead.doctor import Finding
 from realhead.errors import CaptureError, RealheadError
-from realhead.head import load_head
 from realhead.head.flame_editions import find_edition, user_files
 from realhead.head.model import Head
 from realhead.importing import vhap
-from realhead.importing.recognise import Kind, edition_for, head_for, read_any, recognise
+from realhead.importing.recognise import Kind, edition_for, head_for, read_any, recognise, shared_head
 from realhead.importing.recording import Recording
 
 log = logging.getLogger(__name__)
@@ -65,7 +66,8 @@ def check(folder: Path, head: str | None = None, tracker: Path | None = None) ->
     """Checks a folder, or every capture and export in it.
 
     Args:
-        folder: A capture, a VHAP export, an INSTA or FlashAvatar folder, a folder of such folders, or NeRSemble's.
+        folder: A capture, a VHAP export, an INSTA or FlashAvatar folder, a folder of such folders, NeRSemble's,
+            or the folder of the licensed files.
         head: "open" or a FLAME file; default: the one that the capture names, else the user's of the right edition.
         tracker: Folder of metrical-tracker's .frame files.
 
@@ -74,7 +76,12 @@ def check(folder: Path, head: str | None = None, tracker: Path | None = None) ->
     """
     if parts := captures_in(folder):
         return _check_each(folder, parts, head, tracker)
-    kind = recognise(folder)
+    try:
+        kind = recognise(folder)
+    except CaptureError:
+        if files := asset_files(folder):
+            return Report(folder, tuple(check_assets(files)))
+        raise
     if kind == "nersemble":
         return Report(folder, tuple(check_nersemble(folder)))
     model, stated, early = _head(folder, kind, head)
@@ -137,7 +144,7 @@ def _head(folder: Path, kind: Kind, name: str | None) -> tuple[Head, str | None,
         return head_for(kind, name)[0], None, []
     capture = Capture.open(folder)
     named = capture.info.get("head", {})
-    model = load_head(name) if name else _named_head(capture, named)
+    model = shared_head(name) if name else _named_head(capture, named)
     if named.get("hash") not in (None, model.hash) and named.get("edition") in (None, model.edition):
         seen = f"the capture was made with head {named['hash']} ({named.get('name')}), not {model.hash}"
         return model, None, [Finding("wrong FLAME edition", "problem", seen, "pass that head with --head")]
@@ -153,7 +160,7 @@ def _named_head(capture: Capture, named: dict) -> Head:
         if found is None:
             raise CaptureError(f"The head of {capture.folder}, {source}, is not here: name its file with --head.")
         source = str(found)
-    return load_head(source)
+    return shared_head(source)
 
 
 def examine(recording: Recording, kind: Kind, stated: str | None = None, early: list[Finding] | None = None) -> Report:
@@ -168,7 +175,9 @@ def examine(recording: Recording, kind: Kind, stated: str | None = None, early: 
     head, findings = recording.head, list(early or [])
     total = len(recording.frames) + len(recording.broken)
     if not recording.frames:
-        return Report(recording.folder, (*findings, *inventory.broken(recording.broken, total)))
+        findings += inventory.broken(recording.broken, total)
+        findings.append(Finding("frames", "problem", "none can be used", "see what is left out, and why"))
+        return Report(recording.folder, tuple(findings))
     damaged, bad = inventory.unreadable(recording)
     recording.shots = [shot for shot in recording.shots if (shot.timestep, shot.camera.name) not in bad]
     exhibits, undecoded = gather(recording, choose(recording))
@@ -178,7 +187,9 @@ def examine(recording: Recording, kind: Kind, stated: str | None = None, early: 
     wrong_edition = faults.editions(head, edition_for(kind), stated)
     findings += wrong_edition
     if kind != "insta":
-        findings += faults.offset_rows(inventory.offset_rows(Capture.open(recording.folder, head)), head)
+        capture = Capture.open(recording.folder, head)
+        findings += faults.offset_rows(inventory.offset_rows(capture), head)
+        findings.append(Finding("expressions", "ok", f"their maps are made of {expression_source([capture])}"))
     turned, unusable = faults.rotations(recording.frames)
     findings += turned
     findings += faults.masks(exhibits, recording.frames, head)
@@ -198,7 +209,7 @@ def _other_heads(head: Head) -> list[Head]:
     others = {}
     for path in user_files():
         try:
-            other = load_head(path)
+            other = shared_head(str(path))
         except RealheadError as error:
             log.warning("%s", error)
             continue

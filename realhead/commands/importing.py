@@ -58,7 +58,7 @@ def import_(
 
 
 def check(folder: Source, head: HeadName = None, tracker: OptionalPath = None, out: OptionalPath = None) -> None:
-    """Checks a capture, a VHAP export, an INSTA or FlashAvatar folder or NeRSemble before anything is trained.
+    """Checks captures, VHAP exports, INSTA or FlashAvatar folders, NeRSemble or licensed files before any training.
 
     Prints a table of what was found, names known mistakes and how to mend them, and draws the mesh over pictures.
 
