@@ -7,7 +7,7 @@ fitted with those, and the parameters are smoothed over time. Second pass: crop,
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,19 +47,47 @@ MOST_WARNINGS = 20
 
 @dataclass(frozen=True)
 class Seen:
-    """What the first pass keeps of a clip.
+    """What the first pass keeps of a clip: only what the fit reads, so an hour of video takes less than 500 MB.
 
     Attributes:
-        observations: By frame number; frames without a usable face are absent.
+        measured: Landmarks and their trust, by frame number; frames without a usable face are absent.
+        scores: Action scores of the same frames, [52] each.
         lost: Numbers of the frames without a usable face.
         size: Width and height of the pictures.
         warnings: Sentences about the clip.
     """
 
-    observations: dict[int, Observation]
+    measured: dict[int, tuple[np.ndarray, np.ndarray]]
+    scores: dict[int, np.ndarray]
     lost: tuple[int, ...]
     size: tuple[int, int]
     warnings: tuple[str, ...]
+
+    def observations(self, head: Head, rest: np.ndarray | float = 0.0) -> dict[int, Observation]:
+        """What the fit reads of every frame, with the scores of the person's resting face taken away."""
+        return {
+            i: observation_of(head, without_rest(self.scores[i], rest), measured, self.size)
+            for i, measured in self.measured.items()
+        }
+
+    def rest(self) -> np.ndarray:
+        """Scores of the person's resting face, [52]."""
+        return resting_scores(np.stack(list(self.scores.values())))
+
+
+@dataclass(frozen=True)
+class ClipFit:
+    """A clip's fit.
+
+    Attributes:
+        focal: Focal length in pixels.
+        shape: Identity coefficients.
+        states: One state per frame number, not smoothed.
+    """
+
+    focal: float
+    shape: np.ndarray
+    states: dict[int, State]
 
 
 def track_clip(path: Path, out: Path, head: Head, options: TrackOptions) -> None:
@@ -69,20 +97,11 @@ def track_clip(path: Path, out: Path, head: Head, options: TrackOptions) -> None
         TrackingError: The file cannot be read, or fewer than one frame in ten shows a usable face.
     """
     reduced = LandmarkHead(head)
-    seen = watch(path, head, reduced, options)
-    fitter = Fitter(reduced)
-    chosen = spread_frames(seen.observations, CALIBRATION_FRAMES)
-    calibration = fitter.fit([seen.observations[i] for i in chosen])
-    focal = float(calibration.focals[0])
-    states, errors = {}, []
-    previous: tuple[int, State] | None = None
-    for index, observation in tqdm(seen.observations.items(), desc="fit", unit="frame", disable=not options.progress):
-        near = previous is not None and index - previous[0] <= 3
-        state, error = fitter.refit(observation, calibration.shape, focal, previous[1] if near else None)
-        states[index], previous = state, (index, state)
-        errors.append(error)
-    states = smooth(states)
-    errors = [fitter.errors(seen.observations[i], s, calibration.shape, focal) for i, s in states.items()]
+    seen = watch(path, reduced, options)
+    observations, fitter = seen.observations(head, seen.rest()), Fitter(reduced)
+    fit = fit_clip(observations, fitter, options.progress)
+    states = smooth(fit.states)
+    errors = [fitter.errors(observations[i], s, fit.shape, fit.focal) for i, s in states.items()]
     source = {
         "kind": "clip",
         "engine": ENGINE,
@@ -93,10 +112,30 @@ def track_clip(path: Path, out: Path, head: Head, options: TrackOptions) -> None
         "landmark_error_percent": {k: round(v, 3) for k, v in report(fitter, errors).items()},
         "warnings": list(seen.warnings),
     }
-    _write(path, out, head, options, seen, calibration.shape, focal, states, source)
+    _write(path, out, head, options, seen.size, replace(fit, states=states), source)
 
 
-def watch(path: Path, head: Head, reduced: LandmarkHead, options: TrackOptions) -> Seen:
+def fit_clip(observations: dict[int, Observation], fitter: Fitter, progress: bool = False) -> ClipFit:
+    """Fits every frame of a clip: identity and focal length by frames that differ most, then one frame at a time.
+
+    Args:
+        observations: By frame number.
+        fitter: Of the head.
+        progress: Whether a bar is drawn on stderr.
+    """
+    chosen = spread_frames(observations, CALIBRATION_FRAMES)
+    calibration = fitter.fit([observations[i] for i in chosen])
+    focal = float(calibration.focals[0])
+    states: dict[int, State] = {}
+    previous = None
+    for index, observation in tqdm(observations.items(), desc="fit", unit="frame", disable=not progress):
+        near = previous is not None and index - previous <= 3
+        states[index] = fitter.refit(observation, calibration.shape, focal, states[previous] if near else None)[0]
+        previous = index
+    return ClipFit(focal, calibration.shape, states)
+
+
+def watch(path: Path, reduced: LandmarkHead, options: TrackOptions) -> Seen:
     """First pass: finds the face in every frame."""
     landmarker = Landmarker()
     measured: dict[int, tuple[np.ndarray, np.ndarray]] = {}
@@ -114,7 +153,7 @@ def watch(path: Path, head: Head, reduced: LandmarkHead, options: TrackOptions) 
             warnings += warned
         if face is None:
             lost.append(frame.index)
-        else:  # only what the fit reads is kept: an hour of video takes less than 500 MB
+        else:
             points, trust = reduced.measure(face.points)
             measured[frame.index] = (points.astype(np.float32), trust.astype(np.float32))
             scores[frame.index] = face.scores
@@ -124,9 +163,7 @@ def watch(path: Path, head: Head, reduced: LandmarkHead, options: TrackOptions) 
             f"A usable face was found in {len(scores)} of {len(scores) + len(lost)} frames of {path.name}{reason}: use "
             "a clip in which one well-lit face looks into the camera."
         )
-    rest = resting_scores(np.stack(list(scores.values())))
-    observations = {i: observation_of(head, without_rest(scores[i], rest), m, size) for i, m in measured.items()}
-    return Seen(observations, tuple(lost), size, tuple(warnings))
+    return Seen(measured, scores, tuple(lost), size, tuple(warnings))
 
 
 def _next_face(landmarker: Landmarker, frame: ClipFrame, previous: Face | None, name: str) -> Face | None:
@@ -159,14 +196,14 @@ def spread_frames(observations: dict[int, Observation], count: int) -> list[int]
     return [indices[i] for i in chosen]
 
 
-def _write(path, out, head, options, seen: Seen, shape, focal, states: dict[int, State], source: dict) -> None:
+def _write(path, out, head, options, size: tuple[int, int], fit: ClipFit, source: dict) -> None:
     """Second pass: pictures and masks."""
-    width, height = seen.size
-    joints = rest_joints(head, shape)
+    width, height = size
+    joints, states = rest_joints(head, fit.shape), fit.states
     middle = (width / 2, height / 2)
-    crop = steady_crop([crop_of(s.rotation, s.translation, joints[ROOT], focal, middle) for s in states.values()])
+    crop = steady_crop([crop_of(s.rotation, s.translation, joints[ROOT], fit.focal, middle) for s in states.values()])
     shift = np.mean([turned_by_neck(s, joints)[1] for s in states.values()], axis=0)
-    camera = camera_at(crop.intrinsics(focal, width, height, options.size), -shift, options.size, "00")
+    camera = camera_at(crop.intrinsics(fit.focal, width, height, options.size), -shift, options.size, "00")
     writer = writer_for(out, head, [camera], options.person or path.stem, path.stem, "wild", source)
     frames = read_clip(path, options.fps, options.longest)
     for frame in tqdm(frames, desc="pictures", unit="frame", total=len(states), disable=not options.progress):
@@ -174,5 +211,5 @@ def _write(path, out, head, options, seen: Seen, shape, focal, states: dict[int,
             continue
         state = states[frame.index]
         image, mask = cut_out(frame.image, crop, options.size, options.matting or "fast", None, options)
-        writer.add(frame_of(frame.index, shape, state, joints, shift), camera, image, mask)
+        writer.add(frame_of(frame.index, fit.shape, state, joints, shift), camera, image, mask)
     writer.close()

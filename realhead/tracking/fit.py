@@ -26,6 +26,7 @@ from realhead.tracking.observation import (
     group_of,
     project,
     projection_derivative,
+    relative_depth,
 )
 
 
@@ -180,11 +181,21 @@ class Fitter:
         )
 
     def _residual(self, observation: Observation, points: np.ndarray, focal: float) -> tuple[np.ndarray, np.ndarray]:
-        """Landmark residuals in standard deviations [L, 2] and their robust weights [L]."""
+        """Landmark residuals (x, y, depth) in standard deviations [L, 3] and their robust weights [L]."""
         unit = self.interocular(observation) * self.options.noise
         residual = (project(points, focal) - observation.points) / unit
         squared = (residual**2).sum(1) / self.options.robust**2
-        return residual, self.weight * observation.trust / (1 + squared) ** 2
+        seen = observation.depth - observation.depth.mean()
+        depth = (relative_depth(points, focal) - seen) * (self.options.noise / self.options.depth / unit)
+        return np.column_stack([residual, depth]), self.weight * observation.trust / (1 + squared) ** 2
+
+    def _rows(self, observation: Observation, points: np.ndarray, focal: float, moves: np.ndarray) -> np.ndarray:
+        """Derivative of the residuals by unknowns that move the points as `moves` [L, 3, n] says, [3 L, n]."""
+        unit = self.interocular(observation) * self.options.noise
+        camera = projection_derivative(points, focal) / unit  # [L, 2, 3]
+        scale = focal / -points[:, 2].mean() * (self.options.noise / self.options.depth / unit)
+        depth = (moves[:, 2].mean(0) - moves[:, 2]) * scale
+        return np.concatenate([camera @ moves, depth[:, None]], 1).reshape(-1, moves.shape[-1])
 
     def _frame_system(
         self, observation: Observation, state: State, shape: np.ndarray, focal: float, alone: bool = False
@@ -193,10 +204,8 @@ class Fitter:
         length."""
         points, by_shape, by_state = self.head.derivatives(shape, state, by_shape=not alone)
         residual, weight = self._residual(observation, points, focal)
-        unit = self.interocular(observation) * self.options.noise
-        camera = projection_derivative(points, focal) / unit  # [L, 2, 3]
-        state_rows = (camera @ by_state).reshape(-1, by_state.shape[-1])
-        weights = np.repeat(weight, 2)
+        state_rows = self._rows(observation, points, focal, by_state)
+        weights = np.repeat(weight, 3)
         weighted = state_rows * weights[:, None]
         pull = self._pull(observation, state)
         hessian = _product(weighted, state_rows) + np.diag(self._precision)
@@ -205,9 +214,10 @@ class Fitter:
         gradient[blocked] = 0
         if alone:
             return hessian, gradient
-        shape_rows = (camera @ by_shape).reshape(-1, by_shape.shape[-1])
-        focal_rows = (project(points, focal) / unit).reshape(-1, 1)  # by log focal
-        shared = np.concatenate([shape_rows, focal_rows], 1)
+        shape_rows = self._rows(observation, points, focal, by_shape)
+        unit = self.interocular(observation) * self.options.noise
+        focal_rows = np.column_stack([project(points, focal) / unit, np.zeros(len(points))])  # by log focal
+        shared = np.concatenate([shape_rows, focal_rows.reshape(-1, 1)], 1)
         coupling = weighted.T @ shared
         coupling[blocked] = 0
         shared_hessian = (shared * weights[:, None]).T @ shared
@@ -245,8 +255,9 @@ class Fitter:
         for ob, state, camera in zip(problem.observations, unknowns.states, problem.camera):
             points = self.head.points(unknowns.shape, state)
             residual, _ = self._residual(ob, points, float(np.exp(unknowns.log_focal[camera])))
-            squared = (residual**2).sum(1) / scale
-            total += scale * (self.weight * ob.trust * squared / (1 + squared)).sum()
+            squared = (residual[:, :2] ** 2).sum(1) / scale
+            held = scale * squared / (1 + squared) + residual[:, 2] ** 2 / (1 + squared) ** 2
+            total += (self.weight * ob.trust * held).sum()
             total += (self._pull(ob, state) ** 2 / precision).sum()
         return float(total)
 

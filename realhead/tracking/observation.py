@@ -72,6 +72,8 @@ class FitOptions:
 
     noise: float = 0.025
     """Standard deviation of a good landmark, in inter-ocular distances."""
+    depth: float = 0.1
+    """Standard deviation of the network's depth of a landmark, in inter-ocular distances."""
     robust: float = 4.0
     """Errors beyond so many standard deviations lose their weight."""
     shape: float = 1.0
@@ -120,6 +122,12 @@ def projection_derivative(points: np.ndarray, focal: float) -> np.ndarray:
     zero = np.zeros_like(x)
     rows = [[-focal / z, zero, focal * x / z**2], [zero, focal / z, -focal * y / z**2]]
     return np.stack([np.stack(row, -1) for row in rows], 1)
+
+
+def relative_depth(points: np.ndarray, focal: float) -> np.ndarray:
+    """Depth from the landmarks' middle in pixels, smaller is nearer, [L]: the scale of the network's own depth."""
+    middle = points[:, 2].mean()
+    return (middle - points[:, 2]) * focal / -middle
 
 
 def report(fitter: Fitter, errors: list[np.ndarray] | tuple[np.ndarray, ...]) -> dict[str, float]:
