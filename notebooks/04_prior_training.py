@@ -39,8 +39,7 @@ from realhead.rendering import render
 from realhead.run_folder import legs_of
 from realhead.samples import sample_captures
 from realhead.training import Trainer
-from realhead.view import TrainingMonitor, curves, grid
-from realhead.view.training_monitor import message_picture
+from realhead.view import TrainingMonitor, curves, grid, message_picture
 
 # %% tags=["parameters"]
 FAST = os.environ.get("REALHEAD_FAST") == "1"

@@ -22,6 +22,7 @@ _HOMES = {
     "expression_panel": "widgets",
     "SliderPanel": "widgets",
     "TrainingMonitor": "training_monitor",
+    "message_picture": "training_monitor",
     "Webcam": "webcam",
     "VideoSource": "webcam",
 }

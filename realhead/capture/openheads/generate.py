@@ -23,7 +23,7 @@ from realhead.errors import RealheadError
 
 log = logging.getLogger(__name__)
 
-VERSION = 3
+VERSION = 4
 BYTES_PER_PIXEL = 1.25
 """PNG picture and mask together, measured over many people; for estimates only."""
 IMAGES_PER_SECOND = 16.0
