@@ -26,7 +26,6 @@ from realhead.tracking.observation import (
     group_of,
     project,
     projection_derivative,
-    relative_depth,
 )
 
 
@@ -85,7 +84,7 @@ class Fitter:
     def _step(self, problem: _Problem, unknowns: _Unknowns, damping: float, only_pose: bool) -> _Unknowns:
         """One Gauss-Newton step; frames touch each other only through what they share, so they are eliminated first."""
         count = len(unknowns.shape)
-        prior = np.concatenate([np.full(count, 1 / self.options.shape**2), 1 / problem.spread**2])
+        prior = np.concatenate([np.full(count, self._shape_precision(problem)), 1 / problem.spread**2])
         offset = np.concatenate([unknowns.shape, unknowns.log_focal - problem.wanted])
         hessian, gradient = np.diag(prior), prior * offset
         eliminated = []
@@ -181,21 +180,11 @@ class Fitter:
         )
 
     def _residual(self, observation: Observation, points: np.ndarray, focal: float) -> tuple[np.ndarray, np.ndarray]:
-        """Landmark residuals (x, y, depth) in standard deviations [L, 3] and their robust weights [L]."""
+        """Landmark residuals in standard deviations [L, 2] and their robust weights [L]."""
         unit = self.interocular(observation) * self.options.noise
         residual = (project(points, focal) - observation.points) / unit
         squared = (residual**2).sum(1) / self.options.robust**2
-        seen = observation.depth - observation.depth.mean()
-        depth = (relative_depth(points, focal) - seen) * (self.options.noise / self.options.depth / unit)
-        return np.column_stack([residual, depth]), self.weight * observation.trust / (1 + squared) ** 2
-
-    def _rows(self, observation: Observation, points: np.ndarray, focal: float, moves: np.ndarray) -> np.ndarray:
-        """Derivative of the residuals by unknowns that move the points as `moves` [L, 3, n] says, [3 L, n]."""
-        unit = self.interocular(observation) * self.options.noise
-        camera = projection_derivative(points, focal) / unit  # [L, 2, 3]
-        scale = focal / -points[:, 2].mean() * (self.options.noise / self.options.depth / unit)
-        depth = (moves[:, 2].mean(0) - moves[:, 2]) * scale
-        return np.concatenate([camera @ moves, depth[:, None]], 1).reshape(-1, moves.shape[-1])
+        return residual, self.weight * observation.trust / (1 + squared) ** 2
 
     def _frame_system(
         self, observation: Observation, state: State, shape: np.ndarray, focal: float, alone: bool = False
@@ -204,8 +193,10 @@ class Fitter:
         length."""
         points, by_shape, by_state = self.head.derivatives(shape, state, by_shape=not alone)
         residual, weight = self._residual(observation, points, focal)
-        state_rows = self._rows(observation, points, focal, by_state)
-        weights = np.repeat(weight, 3)
+        unit = self.interocular(observation) * self.options.noise
+        camera = projection_derivative(points, focal) / unit  # [L, 2, 3]
+        state_rows = (camera @ by_state).reshape(-1, by_state.shape[-1])
+        weights = np.repeat(weight, 2)
         weighted = state_rows * weights[:, None]
         pull = self._pull(observation, state)
         hessian = _product(weighted, state_rows) + np.diag(self._precision)
@@ -214,10 +205,9 @@ class Fitter:
         gradient[blocked] = 0
         if alone:
             return hessian, gradient
-        shape_rows = self._rows(observation, points, focal, by_shape)
-        unit = self.interocular(observation) * self.options.noise
-        focal_rows = np.column_stack([project(points, focal) / unit, np.zeros(len(points))])  # by log focal
-        shared = np.concatenate([shape_rows, focal_rows.reshape(-1, 1)], 1)
+        shape_rows = (camera @ by_shape).reshape(-1, by_shape.shape[-1])
+        focal_rows = (project(points, focal) / unit).reshape(-1, 1)  # by log focal
+        shared = np.concatenate([shape_rows, focal_rows], 1)
         coupling = weighted.T @ shared
         coupling[blocked] = 0
         shared_hessian = (shared * weights[:, None]).T @ shared
@@ -246,18 +236,22 @@ class Fitter:
         hessian[blocked, blocked] = 1
         return hessian, blocked
 
+    def _shape_precision(self, problem: _Problem) -> float:
+        """Of an identity coefficient. It grows with the frames, since the landmarker's errors repeat in all of them:
+        more frames do not say more about the identity, and without this the face's depth follows their errors."""
+        return len(problem.observations) / self.options.shape**2
+
     def _total(self, problem: _Problem, unknowns: _Unknowns) -> float:
         """The cost that the steps lower."""
         scale = self.options.robust**2
-        total = (unknowns.shape**2).sum() / self.options.shape**2
+        total = (unknowns.shape**2).sum() * self._shape_precision(problem)
         total += (((unknowns.log_focal - problem.wanted) / problem.spread) ** 2).sum()
         precision = np.where(self._precision > 0, self._precision, 1)
         for ob, state, camera in zip(problem.observations, unknowns.states, problem.camera):
             points = self.head.points(unknowns.shape, state)
             residual, _ = self._residual(ob, points, float(np.exp(unknowns.log_focal[camera])))
-            squared = (residual[:, :2] ** 2).sum(1) / scale
-            held = scale * squared / (1 + squared) + residual[:, 2] ** 2 / (1 + squared) ** 2
-            total += (self.weight * ob.trust * held).sum()
+            squared = (residual**2).sum(1) / scale
+            total += scale * (self.weight * ob.trust * squared / (1 + squared)).sum()
             total += (self._pull(ob, state) ** 2 / precision).sum()
         return float(total)
 

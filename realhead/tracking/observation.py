@@ -28,7 +28,7 @@ GROUPS: dict[str, tuple[int, ...]] = {
 WEIGHTS = {
     "eyes": 1.0,
     "brows": 0.6,
-    "nose": 1.0,
+    "nose": 0.5,  # its tip has no fixed place on the skin, and a long lever on the head's pitch
     "outer lips": 1.0,
     "inner lips": 1.2,
     "irises": 1.0,
@@ -72,8 +72,6 @@ class FitOptions:
 
     noise: float = 0.025
     """Standard deviation of a good landmark, in inter-ocular distances."""
-    depth: float = 0.1
-    """Standard deviation of the network's depth of a landmark, in inter-ocular distances."""
     robust: float = 4.0
     """Errors beyond so many standard deviations lose their weight."""
     shape: float = 1.0
@@ -122,12 +120,6 @@ def projection_derivative(points: np.ndarray, focal: float) -> np.ndarray:
     zero = np.zeros_like(x)
     rows = [[-focal / z, zero, focal * x / z**2], [zero, focal / z, -focal * y / z**2]]
     return np.stack([np.stack(row, -1) for row in rows], 1)
-
-
-def relative_depth(points: np.ndarray, focal: float) -> np.ndarray:
-    """Depth from the landmarks' middle in pixels, smaller is nearer, [L]: the scale of the network's own depth."""
-    middle = points[:, 2].mean()
-    return (middle - points[:, 2]) * focal / -middle
 
 
 def report(fitter: Fitter, errors: list[np.ndarray] | tuple[np.ndarray, ...]) -> dict[str, float]:

@@ -78,13 +78,18 @@ def check_face(face: Face, image: np.ndarray, name: str) -> list[str]:
     return warnings
 
 
+def turn_of(rotation: np.ndarray) -> float:
+    """Angle in radians by which a head looks past the camera's axis."""
+    return float(np.arccos(np.clip(rotation[2, 2], -1, 1)))
+
+
 def check_fit(rotation: np.ndarray, errors: np.ndarray, name: str) -> list[str]:
     """Refuses profiles and warns of fits that do not hold.
 
     Raises:
         TrackingError: The head is turned by more than 60 degrees.
     """
-    turn = float(np.arccos(np.clip(rotation[2, 2], -1, 1)))
+    turn = turn_of(rotation)
     if turn > STEEPEST:
         raise TrackingError(
             f"The head in {name} is turned by {np.degrees(turn):.0f} degrees: use a picture that shows both eyes."

@@ -22,6 +22,7 @@ from realhead.tracking.landmark_head import ROOT, LandmarkHead
 from realhead.tracking.landmarker import Landmarker
 from realhead.tracking.observation import report
 from realhead.tracking.observe import check_face, check_fit, observation_of
+from realhead.tracking.occlusion import check_covered
 from realhead.tracking.pictures import Picture
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def track_photographs(pictures: list[Picture], out: Path, head: Head, options: T
     for number, picture in enumerate(pictures):
         face = landmarker.detect_one(picture.image, picture.name)
         warnings += check_face(face, picture.image, picture.name)
+        warnings += check_covered(landmarker, picture.image, face, picture.name)
         size = picture.image.shape[1::-1]
         observations.append(
             observation_of(head, face.scores, reduced.measure(face.points), size, camera=number, focal=picture.focal)

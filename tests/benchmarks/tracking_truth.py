@@ -110,7 +110,9 @@ def track_steps(head, reduced: LandmarkHead, path: Path) -> tuple[dict[str, Clip
     return steps, report(fitter, errors)
 
 
-def measure(head, reduced: LandmarkHead, fit: ClipFit, truths: dict[int, Truth], K: np.ndarray) -> dict[str, np.ndarray]:
+def measure(
+    head, reduced: LandmarkHead, fit: ClipFit, truths: dict[int, Truth], K: np.ndarray
+) -> dict[str, np.ndarray]:
     """Errors of a fit, one row per tracked frame.
 
     Returns:
