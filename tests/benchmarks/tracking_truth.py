@@ -116,19 +116,18 @@ def measure(
     """Errors of a fit, one row per tracked frame.
 
     Returns:
-        scores [n, 52]; rotation: angle to the true head rotation, degrees [n]; corners: distance of the mouth corners
-        from the truth in the picture, in millimetres at the head's depth [n, 2]; corners_3d: the same in space after
-        the similarity that brings eye corners and nose bridge together, millimetres [n, 2].
+        scores [n, 52]; turn: from the true head rotation, axis-angle in degrees [n, 3]; corners: distance of the mouth
+        corners from the truth in the picture, in millimetres at the head's depth [n, 2]; corners_3d: the same in space
+        after the similarity that brings eye corners and nose bridge together, millimetres [n, 2].
     """
     index = {int(i): n for n, i in enumerate(reduced.indices)}
     rigid, mouth = [index[i] for i in RIGID], [index[i] for i in CORNERS]
     eyes = [index[33], index[263]]
-    rows: dict[str, list] = {"scores": [], "rotation": [], "corners": [], "corners_3d": []}
+    rows: dict[str, list] = {"scores": [], "turn": [], "corners": [], "corners_3d": []}
     for i, state in fit.states.items():
         truth = truths[i]
         rows["scores"].append(scores_of(head, state))
-        turn = rotation_vector(state.rotation @ (FRONT @ truth.rotation).T)
-        rows["rotation"].append(np.degrees(np.linalg.norm(turn)))
+        rows["turn"].append(np.degrees(rotation_vector(state.rotation @ (FRONT @ truth.rotation).T)))
         points = reduced.points(fit.shape, state) @ FRONT  # camera axes
         depth = truth.points[eyes, 2].mean()
         seen = truth.points[mouth, :2] / truth.points[mouth, 2:] * depth
@@ -211,19 +210,20 @@ def summary(truth: list[np.ndarray], rows: list[dict], most_used: tuple[str, ...
     """One row of the table."""
     found = [r["scores"] for r in rows]
     used = correlations(truth, found, most_used)
-
-    def whole(name: str) -> np.ndarray:
-        return np.concatenate([r[name].reshape(-1) for r in rows])
+    angle = np.concatenate([np.linalg.norm(r["turn"], axis=1) for r in rows])
+    moving = np.concatenate([np.linalg.norm(r["turn"] - r["turn"].mean(0), axis=1) for r in rows])
+    corners, in_space = (np.concatenate([r[n].reshape(-1) for r in rows]) for n in ("corners", "corners_3d"))
 
     return {
         "correlation": _rounded(correlations(truth, found, tuple(NAMED))),
         "correlation_most_used": _rounded(used),
         "median_most_used": round(float(np.median(list(used.values()))), 3),
-        "rotation_degrees": round(float(whole("rotation").mean()), 2),
-        "rotation_degrees_90": round(float(np.quantile(whole("rotation"), 0.9)), 2),
-        "mouth_corner_mm": round(float(whole("corners").mean()), 2),
-        "mouth_corner_mm_90": round(float(np.quantile(whole("corners"), 0.9)), 2),
-        "mouth_corner_3d_mm": round(float(whole("corners_3d").mean()), 2),
+        "rotation_degrees": round(float(angle.mean()), 2),
+        "rotation_degrees_90": round(float(np.quantile(angle, 0.9)), 2),
+        "rotation_moving_degrees": round(float(moving.mean()), 2),
+        "mouth_corner_mm": round(float(corners.mean()), 2),
+        "mouth_corner_mm_90": round(float(np.quantile(corners, 0.9)), 2),
+        "mouth_corner_3d_mm": round(float(in_space.mean()), 2),
     }
 
 
