@@ -11,7 +11,7 @@ from realhead.assets import asset
 from realhead.errors import AssetError, CaptureError, TrackingError
 from realhead.tracking import StreamTracker, track
 from realhead.tracking.crop import MIDDLE, VISIBLE, Crop, crop_of, steady_crop
-from realhead.tracking.matting import foreground, guided_filter, on_white, trimap_of
+from realhead.tracking.matting import around_the_face, decontaminated, foreground, guided_filter, on_white, trimap_of
 from realhead.tracking.observe import check_face, check_fit
 from realhead.tracking.pictures import read_picture
 from realhead.tracking.video import read_clip
@@ -258,6 +258,19 @@ def test_matting_keeps_own_alpha_and_finds_edges(astronaut):
     filtered = guided_filter(guide, noisy, 4, 1e-4)
     assert np.abs(filtered - guide).mean() < 0.03  # the noise goes, the edge stays
     assert on_white(np.zeros((2, 2, 3), np.float32), np.zeros((2, 2), np.float32)).min() == 255
+
+
+def test_matting_drops_what_is_not_the_person_and_takes_the_background_out():
+    likely = np.zeros((90, 90), np.float32)
+    likely[20:90, 30:60], likely[70:90, 0:12], likely[70:90, 12:14] = 1, 1, 0.3  # the person, a lamp, its soft edge
+    kept = around_the_face(likely)
+    assert kept[20:, 30:60].min() == 1 and kept[:, :20].max() == 0
+    assert around_the_face(likely[:60]) is not None and (around_the_face(likely[:60]) == likely[:60]).all()
+    alpha = np.repeat(np.clip((np.arange(64) - 24) / 16, 0, 1)[None], 64, 0).astype(np.float32)[..., None]
+    red, green = np.array([0.8, 0.1, 0.1], np.float32), np.array([0.0, 0.9, 0.1], np.float32)
+    mixed = alpha * red + (1 - alpha) * green
+    edge = (alpha[..., 0] > 0.3) & (alpha[..., 0] < 0.9)
+    assert np.abs(decontaminated(mixed, alpha[..., 0])[edge] - red).max() < 0.1 < np.abs(mixed[edge] - red).max()
 
 
 @needs_networks
