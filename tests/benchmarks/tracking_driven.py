@@ -24,17 +24,18 @@ HELD_OUT = 40
 PICTURED = 5
 
 
-def driven(folder: Path | None, picture: Path) -> dict:
+def driven(folder: Path | None, picture: Path, prior: str = "laptop") -> dict:
     """PSNR, SSIM, LPIPS and ID of each clip's driven frames inside the mask, and a sheet of pictures.
 
     Args:
         folder: Where the public material lies; {} without it.
         picture: Sheet to write: above the true frames, below the avatar.
+        prior: What `load_prior` takes.
     """
     from PIL import Image
 
+    prior = load_prior(prior)
     rows, table = [], {}
-    prior = load_prior("laptop")
     for name, path in CLIPS.items():
         if folder is None or not (folder / path).is_file() or name == "carphone":
             continue

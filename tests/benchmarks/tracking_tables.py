@@ -10,7 +10,14 @@ GROUPS = ("eyes", "brows", "nose", "outer lips", "inner lips", "irises", "jaw li
 
 def tables(folder: Path) -> str:
     """results/tracking/tracking.md as a string; parts that were not measured are left out."""
-    parts = {"truth": _truth, "real": _real, "jitter": _jitter, "speed": _speed, "driven": _driven}
+    parts = {
+        "truth": _truth,
+        "photometric": _photometric,
+        "real": _real,
+        "jitter": _jitter,
+        "speed": _speed,
+        "driven": _driven,
+    }
     text = ["# Tracking, measured", "", "Made by `python tests/benchmarks/bench_tracking.py`."]
     for name, write in parts.items():
         path = folder / f"{name}.json"
@@ -59,6 +66,19 @@ def _truth(result: dict) -> list[str]:
         "",
         *_table(header, rows),
     ]  # fmt: skip
+
+
+def _photometric(result: dict) -> list[str]:
+    rows = {name: row for name, row in result.items() if isinstance(row, dict)}
+    measures = list(next(iter(rows.values())))
+    return [
+        "## A photometric refinement",
+        "",
+        "An experiment on a few frames of three of the people: colours of the calmest frame, painted on the skin, "
+        "compared with the picture through the differentiable rasterizer. Tracking has no such step.",
+        "",
+        *_table(["", *rows], [[m, *(row[m] for row in rows.values())] for m in measures]),
+    ]
 
 
 def _real(result: dict) -> list[str]:
