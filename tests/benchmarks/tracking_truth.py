@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from realhead.capture.openheads.background import room
 from realhead.capture.openheads.camera_noise import photograph
 from realhead.capture.openheads.lighting import wild_lighting
 from realhead.capture.openheads.motion import FPS, perform
@@ -56,7 +57,7 @@ class Truth:
 
 
 def make_clip(head, seed: int, frames: int, size: int, folder: Path) -> tuple[Path, dict[int, Truth], np.ndarray]:
-    """Films a person as `realhead data --size wild` does, without loss.
+    """Films a person in a room as `realhead data --size wild` does, without loss.
 
     Returns:
         The clip, the truth by frame number, and the camera's intrinsics.
@@ -68,6 +69,7 @@ def make_clip(head, seed: int, frames: int, size: int, folder: Path) -> tuple[Pa
     stage = Performance(person, clip, wild_lighting(np.random.default_rng([seed, 9])))
     camera = wild_camera(size, size, seed)
     world = camera.cam_from_world.double().numpy()
+    behind = room(size, size, seed)
     truths, path = {}, folder / f"p{seed}.mkv"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("ffv1", rate=FPS)
@@ -80,7 +82,7 @@ def make_clip(head, seed: int, frames: int, size: int, folder: Path) -> tuple[Pa
                 clip.scores[t], world[:3, :3] @ transforms[1, :3, :3], points.numpy() @ world[:3, :3].T + world[:3, 3]
             )
             picture = render(stage.scene(t), camera.K.numpy(), camera.cam_from_world.numpy(), size, size)
-            frame = av.VideoFrame.from_ndarray(photograph(*picture, seed, t), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(photograph(*picture, behind, seed, t)[0], format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path, truths, camera.K.double().numpy()
