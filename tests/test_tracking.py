@@ -12,7 +12,7 @@ from realhead.errors import AssetError, CaptureError, TrackingError
 from realhead.tracking import StreamTracker, track
 from realhead.tracking.crop import MIDDLE, VISIBLE, Crop, crop_of, steady_crop
 from realhead.tracking.matting import around_the_face, decontaminated, foreground, guided_filter, on_white, trimap_of
-from realhead.tracking.observe import check_face, check_fit
+from realhead.tracking.observe import check_face, check_fit, check_turn
 from realhead.tracking.pictures import read_picture
 from realhead.tracking.video import read_clip
 
@@ -105,6 +105,18 @@ def test_bad_photographs_are_clear_sentences(tmp_path, astronaut):
     with pytest.raises(TrackingError, match="pixels high|No face"):
         track(saved("tiny.png", tiny), out)
     assert not out.exists()
+
+
+@needs_networks
+def test_a_bad_photograph_among_good_ones_is_left_out_and_told(tmp_path, photo, caplog):
+    (tmp_path / "half.png").write_bytes(photo.read_bytes()[:2000])
+    Image.fromarray(np.full((200, 300, 3), 90, np.uint8)).save(tmp_path / "wall.png")
+    files = [tmp_path / "half.png", photo, tmp_path / "wall.png"]
+    capture = track(files, tmp_path / "out", size=64, matting="none", progress=False)
+    source = capture.info["source"]
+    assert len(capture.frames) == 1 and source["files"] == ["half.png", "astronaut.png", "wall.png"]
+    assert "half.png is damaged" in source["left_out"][0] and "No face was found in wall.png" in source["left_out"][1]
+    assert "wall.png" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -286,4 +298,5 @@ def test_dark_tiny_cut_and_turned_faces_are_told_apart(astronaut):
     assert "only 54" in check_face(replace(face, points=face.points / 2), astronaut, "a")[0]
     with pytest.raises(TrackingError, match="70 degrees"):
         c, s = np.cos(np.radians(70)), np.sin(np.radians(70))
-        check_fit(np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]), np.zeros(3), "a")
+        check_turn(np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]), "a")
+    assert "does not fit" in check_fit(np.full(3, 0.07), "a")[0] and check_fit(np.full(3, 0.02), "a") == []

@@ -20,8 +20,8 @@ from realhead.head.model import Head
 from realhead.model.layers import ConvBlock, DecoderBlock, EqualConv, EqualLinear, activate
 from realhead.model.primitives import NUM_CHANNELS, Primitives, decode_primitives
 
-FeatureMaps = list[Float[Tensor, "b _ _ _"]]
-"""Six feature maps of an encoder, full resolution first."""
+FeatureMaps = list[Float[Tensor, "_ _ _ _"]]
+"""Six feature maps of an encoder, full resolution first; a batch of one goes with any other."""
 
 
 class Encoder(nn.Module):

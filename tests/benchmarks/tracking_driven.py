@@ -18,8 +18,8 @@ from realhead.config import EnrollConfig
 from realhead.driving import to_uint8
 from realhead.tracking import track
 
-SECONDS, FPS = 16.0, 10.0
-HELD_OUT = 40
+SECONDS, FPS = 16.0, 6.0
+HELD_OUT = 30
 """Driven frames, evenly spread over the second half; the enrolled ones are of the first."""
 PICTURED = 5
 

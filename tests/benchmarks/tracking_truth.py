@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from realhead.capture.openheads.background import room
 from realhead.capture.openheads.camera_noise import photograph
@@ -183,7 +184,7 @@ def synthetic(people: int = 6, frames: int = 500, size: int = 256, first: int = 
     reduced = LandmarkHead(head)
     truth, reports, lost = [], [], 0
     measured: dict[str, list[dict]] = {}
-    for seed in range(first, first + people):
+    for seed in tqdm(range(first, first + people), desc="people"):
         with tempfile.TemporaryDirectory() as folder:
             path, truths, K = make_clip(head, seed, frames, size, Path(folder))
             steps, errors = track_steps(head, reduced, path)
