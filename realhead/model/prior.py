@@ -20,8 +20,8 @@ from realhead.head.model import Head
 from realhead.model.layers import ConvBlock, DecoderBlock, EqualConv, EqualLinear, activate
 from realhead.model.primitives import NUM_CHANNELS, Primitives, decode_primitives
 
-FeatureMaps = list[Float[Tensor, "b _ _ _"]]
-"""Six feature maps of an encoder, full resolution first."""
+FeatureMaps = list[Float[Tensor, "_ _ _ _"]]
+"""Six feature maps of an encoder, full resolution first; a batch of one goes with any other."""
 
 
 class Encoder(nn.Module):
@@ -70,15 +70,16 @@ class Decoder(nn.Module):
             expression: Maps of the expression encoder.
             last: Replaces the last layer (enrollment tunes a copy of it).
         """
+        batch = max(len(identity[0]), len(expression[0]))  # one person in several frames, or several in one
         style = identity[-1].mean((2, 3))  # the paper names no style input: ours is the pooled deepest identity map
         for layer in self.style:
             style = activate(layer(style))
         x = None
         for block, id_map, ex_map in reversed(list(zip(self.blocks, identity, expression, strict=True))):
-            skips = [id_map.expand(len(ex_map), -1, -1, -1), ex_map.expand(len(id_map), -1, -1, -1)]
+            skips = [maps.expand(batch, -1, -1, -1) for maps in (id_map, ex_map)]
             if x is not None:
                 skips.insert(0, F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
-            x = block(torch.cat(skips, 1), style)
+            x = block(torch.cat(skips, 1), style.expand(batch, -1))
         return (last or self.last)(x)
 
 
