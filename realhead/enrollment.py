@@ -170,6 +170,10 @@ def enroll(
     Raises:
         RealheadError: The capture has another head than the prior, or too few pictures.
     """
+    if shots < 0 if isinstance(shots, int) else not shots:
+        raise RealheadError(
+            f"{shots} pictures cannot be enrolled: ask for 1, 3 or more, or for 0, the encoder's guess."
+        )
     if capture.head.hash != prior.head.hash:
         raise RealheadError(
             f"{capture.folder} was tracked with head '{capture.head.name}' but the prior knows "

@@ -239,7 +239,7 @@ class Trainer:
         bad = ", ".join(k for k, v in terms.items() if not torch.isfinite(v)) or "their sum"
         return RealheadError(
             f"The loss became NaN or infinite at step {self.step} ({bad}); the batch is in {path}, the last checkpoint "
-            "is untouched. Lower --learning-rate, or check the data with `realhead check`."
+            "is untouched. Lower it with --set learning_rate=, or check the data with `realhead check`."
         )
 
     def _report_starvation(self, share: float) -> None:
