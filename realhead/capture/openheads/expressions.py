@@ -77,7 +77,8 @@ VISEMES: dict[str, dict[str, float]] = {
 }
 
 SCRIPTS: dict[str, tuple[str, ...]] = {
-    "EMO-1-shout+laugh": ("shout", "roar", "chuckle", "laugh", "laugh_eyes_shut", "surprise", "grin", "brows_up"),
+    "EMO-1-shout+laugh": ("shout", "roar", "chuckle", "laugh", "laugh_eyes_shut", "surprise", "grin", "brows_up",
+                          "kiss"),
     "EMO-4-disgust+happy": ("disgust", "disgust_open", "eyes_tight", "smile", "happy", "delight", "wink_left", "worry",
                             "kiss"),
     "EXP-4-lips": ("pucker", "funnel", "roll_in", "lips_left", "lips_right", "frown", "shrug", "bare_teeth", "smirk",

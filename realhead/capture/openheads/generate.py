@@ -26,7 +26,7 @@ from realhead.errors import RealheadError
 
 log = logging.getLogger(__name__)
 
-VERSION = 4
+VERSION = 5
 UNFINISHED = ".unfinished.json"
 """In the folder of a capture in work: which job makes it."""
 BYTES_PER_PIXEL = 1.25
