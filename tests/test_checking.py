@@ -70,6 +70,7 @@ def test_faults_of_clips_with_tracker_files_are_named(tmp_path, make, fault):
     assert report.faults() == ({fault} if fault else set())
 
 
+@pytest.mark.slow
 def test_flame_of_another_edition_is_named(tmp_path):
     """VHAP's coefficients are FLAME 2023's, metrical-tracker's FLAME 2020's."""
     assert check(vhap_export(tmp_path), str(flame_file(tmp_path, "generic_model.pkl"))).faults() == {
