@@ -47,7 +47,7 @@ test: setup
 	@$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 lab: setup
-	@cd notebooks && $(abspath $(PY)) -m jupyterlab --ip=127.0.0.1 $(ARGS)
+	@$(PY) -m jupyterlab --ip=127.0.0.1 --LabApp.default_url=/lab/tree/notebooks/00_quickstart.ipynb $(ARGS)
 
 bench: setup
 	@for script in tests/benchmarks/bench_$(or $(ONLY),*).py; do echo "== $$script"; $(PY) $$script $(ARGS) || exit 1; done

@@ -8,10 +8,10 @@
 #
 # | verb | what goes in | what comes out | more in |
 # |---|---|---|---|
-# | load | a checkpoint | the prior, a Style U-Net over UV maps | 04 |
-# | enroll | 1 to 3 neutral pictures | an avatar: six feature maps of one person | 05 |
-# | drive | expression, pose and a mouth map of a frame | posed Gaussians | 07 |
-# | render | Gaussians and a camera | a picture | 02 |
+# | load | a checkpoint | the prior, a Style U-Net over UV maps | [04](04_prior_training.ipynb) |
+# | enroll | 1 to 3 neutral pictures | an avatar: six feature maps of one person | [05](05_enrollment.ipynb) |
+# | drive | expression, pose and a mouth map of a frame | posed Gaussians | [07](07_driving.ipynb) |
+# | render | Gaussians and a camera | a picture | [02](02_splatting_by_hand.ipynb) |
 #
 # **Time:** about three minutes on two cores, most of it in one cell (enrollment). The first run also generates the two
 # sample people of these notebooks, about half a minute. No GPU, no licence form, no download.
@@ -43,8 +43,9 @@ steps = 3 if FAST else 60  # optimiser steps of each of the two stages of enroll
 # %% [markdown]
 # ## 1. Load the prior
 #
-# The prior that comes with this repository was trained on synthetic people (notebook 03 shows how they are made). It
-# emits one Gaussian for every covered texel of a UV map of 128 x 128 texels, so the number of Gaussians is fixed.
+# The prior that comes with this repository was trained on synthetic people
+# ([notebook 03](03_data_prep.ipynb) shows how they are made). It emits one Gaussian for every covered texel of a UV map
+# of 128 x 128 texels, so the number of Gaussians is fixed.
 
 # %%
 prior = load_prior("laptop")
@@ -88,7 +89,8 @@ grid(sum(rows, []), columns=3, row_labels=["picture", "0-shot", "3-shot"], inche
 
 # %% [markdown]
 # PSNR inside the mask says the same in decibels: +6 dB is half the error. Expect a gain of two dB or more. These are the
-# *enrolled* views though, the ones that were fitted; notebook 05 asks what happens to all the others.
+# *enrolled* views though, the ones that were fitted; [notebook 05](05_enrollment.ipynb) asks what happens to all the
+# others.
 
 # %%
 truth, masks = torch.stack(rows[0]), torch.stack([view.mask() for view in three])
@@ -168,3 +170,5 @@ assert difference < 0.02 and again.info["shots"] == 3
 # 1. Enroll with `shots=1`. Look at the avatar from `+1.0 rad`: what did the prior make up, and what did it get right?
 # 2. Pass no mouth map to `avatar.render` for the drivers above. Where do the pictures change, and for which driver most?
 # 3. Drive this avatar with the *other* sample person (`sample_captures().people()`). What of the driver shines through?
+#
+# Next: [01 The parametric head, and every convention](01_head_and_conventions.ipynb)

@@ -123,7 +123,7 @@ grid(rows, [f"{v:+.1f}" for v in values], columns=5, row_labels=[f"shape {k}" fo
 
 # %% [markdown]
 # Random people are drawn with all coefficients at once. `load_phenotypes` knows how age, sex and origin move them, which
-# is how the synthetic people of notebook 03 get their faces.
+# is how the synthetic people of [notebook 03](03_data_prep.ipynb) get their faces.
 
 # %%
 rng, phenotypes = np.random.default_rng(seed), load_phenotypes(head)
@@ -171,9 +171,9 @@ assert torch.allclose(offsets[0], offsets[1], atol=1e-6)
 print(f"a full smile moves the skin by up to {1000 * offsets[0].norm(dim=-1).max():.1f} mm, whoever smiles")
 
 # %% [markdown]
-# Play: the sliders below are live in JupyterLab.
+# Play: with a running kernel the picture follows the sliders.
 
-# %% tags=["interactive"]
+# %%
 ranges = {"shape 0": (-3.0, 3.0, 0.0), "mouthSmile": (0.0, 1.0, 0.3), "jawOpen": (0.0, 1.0, 0.2)}
 SliderPanel(lambda v: mesh(head(**acting(mouthSmile=v["mouthSmile"], jawOpen=v["jawOpen"])
                                 | {"shape": torch.tensor([[v["shape 0"]]])})[0], 0.4, close=True), ranges)  # fmt: skip
@@ -407,3 +407,5 @@ grid({"picture": picture, "landmarks": draw_points(picture, xy), "mesh": over}, 
 #    wrong, and why do quaternions not simply solve it?
 # 3. If you have FLAME's files, load them with `load_head("path/to/flame2023_Open.pkl")` and run this notebook again.
 #    Which asserts need another number?
+#
+# Next: [02 Gaussian splatting by hand](02_splatting_by_hand.ipynb)

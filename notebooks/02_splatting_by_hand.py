@@ -334,7 +334,7 @@ grid(turned, ["0 rad", "0.3", "0.6", "0.9"], inches=1.9)
 
 # %% [markdown]
 # Multi-view captures with hundreds of pictures solve this by brute force. With one to three pictures somebody has to
-# *know* what heads look like. That is the prior of notebook 04.
+# *know* what heads look like. That is the prior of [notebook 04](04_prior_training.ipynb).
 #
 # ## Summary
 #
@@ -350,3 +350,5 @@ grid(turned, ["0 rad", "0.3", "0.6", "0.9"], inches=1.9)
 #    this start so much better, and what is still missing?
 # 3. Set `eps2d=0.0` in the rasterizer and render from ten times the distance. What do you see, and what does
 #    `rasterize_mode="antialiased"` change?
+#
+# Next: [03 Data: people, captures, and what the network gets to see](03_data_prep.ipynb)

@@ -250,7 +250,8 @@ Markdown("Mean error in millimetres:\n\n" + table.to_markdown(floatfmt=".2f"))
 # Expect one to two millimetres where the face is calm, more at lips that work, and centimetres for a tongue that comes
 # out, since
 #
-# - a person's asymmetry and its own way of moving are in no parameter (FLAME's smile is everybody's, notebook 01);
+# - a person's asymmetry and its own way of moving are in no parameter (FLAME's smile is everybody's,
+#   [notebook 01](01_head_and_conventions.ipynb));
 # - no tracker reports the tongue, or lips drawn in: not even "exact" tracking;
 # - the mesh has neither hair nor clothes at all.
 #
@@ -282,9 +283,10 @@ uv_maps({name: uv.scatter(weight[:, None]) for name, weight in seen.items()}, in
 
 # %%
 one, three = (identity_texture(head, uv, views) for views in ([front], [front, left, right]))
-coverage = {name: float((uv.gather(t) != 0).any(-1).float().mean()) for name, t in (("one", one), ("three", three))}
-print({f"{name} view(s)": f"{share:.0%} of the texels" for name, share in coverage.items()})
-assert coverage["three"] > coverage["one"] > 0.3
+textures = {"one view": one, "three views": three}
+coverage = {name: float((uv.gather(t) != 0).any(-1).float().mean()) for name, t in textures.items()}
+print(", ".join(f"{share:.0%} of the texels from {name}" for name, share in coverage.items()))
+assert coverage["three views"] > coverage["one view"] > 0.3
 assert uv.gather(three)[mouth_texels(uv)].abs().max() == 0, "no mouth in the texture"
 grid({"front": front.image(), "left": left.image(), "right": right.image(), "one view": one / 2 + 0.5,
       "three views": three / 2 + 0.5}, inches=2)  # fmt: skip
@@ -404,3 +406,5 @@ assert three.shape == offsets.shape == mouth.shape == (3, resolution, resolution
 #    mouth, and why does the map do without a visibility test?
 # 3. `realhead check FOLDER` looks for mistakes in captures. Break a copy of a capture in three ways (a missing key, a
 #    picture of another size, NaN in a parameter file) and see what it says.
+#
+# Next: [04 The prior and its training](04_prior_training.ipynb)

@@ -28,7 +28,7 @@ import torch
 from IPython.display import Markdown, display
 from IPython.utils.capture import capture_output
 
-from realhead import RealheadError, load_prior, losses
+from realhead import load_prior, losses
 from realhead.condition.expression import expression_map
 from realhead.condition.store import conditioning, driving_view
 from realhead.config import TRAINING, LossConfig, train_config
@@ -39,7 +39,7 @@ from realhead.rendering import render
 from realhead.run_folder import legs_of
 from realhead.samples import sample_captures
 from realhead.training import Trainer
-from realhead.view import TrainingMonitor, curves, grid, message_picture
+from realhead.view import TrainingMonitor, curves, grid
 
 # %% tags=["parameters"]
 FAST = os.environ.get("REALHEAD_FAST") == "1"
@@ -51,7 +51,8 @@ run = Path("../runs/notebook_04")  # git ignores this folder
 # ## 1. What goes in
 #
 # One sample: a person, a frame of that person, and the camera that we want to see it from. The three maps are those of
-# notebook 03; the expression map is made inside the network, from expression coefficients and jaw.
+# [notebook 03](03_data_prep.ipynb); the expression map is made inside the network, from expression coefficients and
+# jaw.
 
 # %%
 prior = load_prior("laptop")
@@ -320,15 +321,12 @@ grid(
 #
 # `TrainingMonitor` shows the newest Gaussians of a run in nerfview while it trains: call `monitor.update(step, gaussians)`
 # from your own monitor function. nerfview ends the whole process when a render fails, so it is kept at arm's length: an
-# error becomes a picture with its text, and training goes on. Turn the head below in JupyterLab.
+# error becomes a picture with its text, and training goes on. Run the cell and turn the head.
 
 # %% tags=["interactive"]
-try:
-    monitor = TrainingMonitor()
-    monitor.update(trainer.step, gaussians)
-    display(monitor)
-except RealheadError as error:
-    print(error)
+monitor = TrainingMonitor()
+monitor.update(trainer.step, gaussians)
+monitor
 
 # %% [markdown]
 # A render function that fails, seen through the adapter:
@@ -336,13 +334,10 @@ except RealheadError as error:
 # %%
 eye = SimpleNamespace(c2w=np.eye(4), fov=0.5)
 state = SimpleNamespace(preview_render=False, viewer_width=320, viewer_height=60)
-try:
-    with capture_output(), TrainingMonitor(render=lambda gaussians, camera: 1 / 0, in_kernel=False) as broken:
-        broken.update(0, gaussians)
-        told = broken.draw(eye, state)
-    assert "ZeroDivisionError" in broken.error
-except RealheadError as error:  # nerfview is not installed
-    told = message_picture(str(error), 320, 60)
+with capture_output(), TrainingMonitor(render=lambda gaussians, camera: 1 / 0, in_kernel=False) as broken:
+    broken.update(0, gaussians)
+    told = broken.draw(eye, state)
+assert "ZeroDivisionError" in broken.error
 grid([told], inches=0.7)
 
 # %% [markdown]
@@ -368,7 +363,7 @@ Markdown(pd.Series(rows, name="value").to_markdown())
 fields = ("iterations", "batch_size", "learning_rate", "image_size", "warmup", "ema", "mouth_dropout", "seed")
 presets = {name: {f: getattr(train_config(name), f) for f in fields} | {"texels": train_config(name).prior.resolution}
            for name in TRAINING}  # fmt: skip
-Markdown(pd.DataFrame(presets).astype(str).to_markdown())
+Markdown(pd.DataFrame(presets).astype(str).to_markdown(disable_numparse=True))
 
 # %% [markdown]
 # ## Check
@@ -397,3 +392,5 @@ assert mine.head.hash == head.hash and (FAST or error["tiny"] < error["grey"])
 # 2. Take away the scale regulariser (`loss=LossConfig(scale=0.0)`). What do Gaussians do where no camera looks?
 # 3. The mean person is ours. Render `prior.mean` alone (pass it to `decode_primitives` with a leading axis of one) and
 #    describe that person. Why is it not simply the average of all faces?
+#
+# Next: [05 Enrollment: recovering a person from a few pictures](05_enrollment.ipynb)

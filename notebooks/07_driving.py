@@ -1,10 +1,10 @@
 # %% [markdown]
-# # 7 · Driving
+# # 07 Driving
 #
 # A video moves an avatar. Per frame: the tracker's parameters pose the mesh, the driving picture gives the mouth map, the
 # expression encoder and the decoder make new Gaussians, and they are splatted.
 #
-# You will learn
+# **You will learn**
 #
 # - what exactly a driving frame consists of, and where each part enters;
 # - where the time of a frame goes, and what your machine reaches (the paper: 27 frames a second on an L40S);
@@ -12,7 +12,7 @@
 # - that the mouth map shrugs off a change of light in the driving picture (the paper's second application);
 # - how a photograph or a webcam becomes parameters, step by step, and what an edited picture becomes.
 #
-# It takes about four minutes on a laptop's CPU.
+# **Time:** about four minutes on two cores.
 
 # %%
 import os
@@ -41,12 +41,12 @@ from realhead.view.plots import grid, uv_maps
 FAST = os.environ.get("REALHEAD_FAST") == "1"
 shots = 3
 frames_timed = 5
-photograph = None  # path of a photograph for 7.7; None takes one that is free for everybody
+photograph = None  # path of a photograph for section 7; None takes one that is free for everybody
 person_agreed = False  # whether the person in your photograph is you, or has agreed to become an avatar
 edit_config = EnrollConfig(stage1_steps=2, stage2_steps=2) if FAST else EnrollConfig(stage1_steps=30, stage2_steps=30)
 
 # %% [markdown]
-# ## 7.1 A person and their own sequence
+# ## 1. A person and their own sequence
 
 # %%
 prior = load_prior("laptop")
@@ -56,7 +56,7 @@ avatar = enroll(prior, capture, shots=shots)
 print(name, "has the sequences", [c.sequence for c in captures])
 
 # %% [markdown]
-# ## 7.2 One frame, step by step
+# ## 2. One frame, step by step
 #
 # The frontal picture, its gradients, the mouth map that the tracked mesh carries into UV space, and the result.
 
@@ -78,7 +78,7 @@ side = orbited(view.camera, frame, 0.6)
 grid({"front": result, "novel view": avatar.render(frame, side, mouth)})
 
 # %% [markdown]
-# ## 7.3 Where the time goes
+# ## 3. Where the time goes
 #
 # Frames a second depend on your machine; read them as a ratio. The identity encoder is not in it: it ran once.
 
@@ -102,7 +102,7 @@ with torch.no_grad():
 print("  ".join(f"{stage}: {s * 1000:.0f} ms" for stage, s in seconds.items()))
 
 # %% [markdown]
-# ## 7.4 A clip
+# ## 4. A clip
 #
 # `driven_frames` yields driver, avatar and a novel view for every timestep; `write_video` makes a clip of them. It is what
 # `realhead drive` does.
@@ -122,7 +122,7 @@ print(f"PSNR {values.mean():.1f} dB over {len(values)} frames (worst {values.min
 assert values.mean() > 15
 
 # %% [markdown]
-# ## 7.5 Another driver
+# ## 5. Another driver
 #
 # Somebody else's neutral face is not yours. *Relative* driving transfers the difference to the driver's neutral. The mouth
 # map, however, shows the driver's own teeth and lips, and the result has some of them: the paper lists this as a limitation.
@@ -134,7 +134,7 @@ item, quiet = relative[-1], silent[-1]
 grid({f"{other_name} drives": item.driver, "with mouth map": item.avatar, "3DMM alone": quiet.avatar})
 
 # %% [markdown]
-# ## 7.6 Another light
+# ## 6. Another light
 #
 # Darken the driving picture and tint it. Gradients are divided by their largest value, so the map hardly notices; a map of
 # colours (Table II, "Ours-RGB") would carry the tint into the avatar.
@@ -155,7 +155,7 @@ under_tint = avatar.render(frame, view.camera, tinted_mouth)
 grid({"driver": view.image(), "avatar": result, "tinted driver": tinted, "avatar ": under_tint})
 
 # %% [markdown]
-# ## 7.7 Your own face, in small steps
+# ## 7. Your own face, in small steps
 #
 # So far the parameters lay on disk. Where do they come from? Put a photograph of yourself into the second cell, or of
 # somebody who has agreed: an avatar is a likeness. Pictures stay on this machine, in memory or in the folders you name.
@@ -244,10 +244,10 @@ print(f"{1000 * tracker.latency:.0f} ms from a picture to its answer")
 # asks you), and `async for frame in camera: answer = tracker(frame.image)`. Without one: `VideoSource("clip.mp4")`.
 
 # %% [markdown]
-# ## 7.8 Edited pictures
+# ## 8. Edited pictures
 #
 # Whatever can be painted into the enrolled picture can be driven (the paper's first application). Three edits by plain
-# image operations on the neutral picture of 7.1: a beard, light from one side, another skin tone. The clip that drives
+# image operations on the neutral picture of section 1: a beard, light from one side, another skin tone. The clip that drives
 # is the original one.
 
 # %%
@@ -285,16 +285,16 @@ grid(shown, columns=2)
 # %%
 lower = chin > 0
 darker = float((made["beard"].render(plain.frame, plain.camera) - image)[lower].mean())
-print(f"the bearded avatar's chin is {-darker:.2f} darker than the picture of 7.1")
+print(f"the bearded avatar's chin is {-darker:.2f} darker than the first picture")
 assert FAST or darker < -0.03
 
 # %% [markdown]
 # ## Check
 
 # %%
-difference = (under_tint - result).abs().mean()
-print(f"the tint moves the avatar's picture by {difference:.4f} on average, the driver's by {(tinted - view.image()).abs().mean():.4f}")
-assert difference < 0.2 * (tinted - view.image()).abs().mean()
+moved, given = (under_tint - result).abs().mean(), (tinted - view.image()).abs().mean()
+print(f"mean change of a pixel under the tint: {given:.4f} in the driving picture, {moved:.4f} in the avatar's")
+assert moved < 0.2 * given
 
 # %% [markdown]
 # ## Summary
@@ -311,3 +311,5 @@ assert difference < 0.2 * (tinted - view.image()).abs().mean()
 # 2. Drive with the mouth map of the *previous* frame. How many frames of delay do you notice?
 # 3. The map is divided by the largest gradient of the *whole* picture. Put a black and white stripe into the background
 #    and look at the map again. How would you defend against it?
+#
+# Next: [08 Ablations](08_ablations.ipynb)

@@ -1,16 +1,16 @@
 # %% [markdown]
-# # 8 · Ablations
+# # 08 Ablations
 #
 # An ablation takes one thing away and measures what is lost. The paper has six tables of them; here every row is a field of
 # the configuration.
 #
-# You will learn
+# **You will learn**
 #
 # - how the rows of Tables II to VI map to switches;
 # - how to train and measure a pair of priors that differ in one switch, with the same data, seed and steps;
 # - how much (or how little) a small run can tell: differences below the spread over seeds are noise.
 #
-# It trains two very small priors: about three minutes on a laptop's CPU. The differences that the paper reports need its
+# **Time:** about three minutes on two cores, for two very small priors. The differences that the paper reports need its
 # scale; what you see here is the machinery, and honest noise.
 
 # %%
@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
+from IPython.display import Markdown
 
 from realhead.ablation import VARIANTS, AblationConfig, ablate
 from realhead.evaluation import EvaluationConfig
@@ -31,13 +32,20 @@ iterations = 60
 variants = ("ours", "no_mouth")
 
 # %% [markdown]
-# ## 8.1 The rows as data
+# ## 1. The rows as data
 #
 # `VARIANTS` names each row of the paper's ablation tables and the fields that it changes. Nothing else differs.
 
 # %%
-rows = {v.label: {"tables": " ".join(v.tables), "prior": v.prior, "loss": v.loss, "people": v.people_share} for v in VARIANTS.values()}
-pd.DataFrame(rows).T
+rows = {}
+for variant in VARIANTS.values():
+    changes = ", ".join(f"{field} = {value}" for field, value in (variant.prior | variant.loss).items())
+    rows[variant.label] = {
+        "tables": " ".join(variant.tables),
+        "changes": changes,
+        "people": f"{variant.people_share:.0%}",
+    }
+Markdown(pd.DataFrame(rows).T.to_markdown(disable_numparse=True))
 
 # %% [markdown]
 # Two rows that are easily confused: *w/o mouth conditioning* (Table II) keeps the expression map; *3DMM-only* (Table V) drops
@@ -48,7 +56,7 @@ assert VARIANTS["no_mouth"].prior == {"mouth": "none"}
 assert VARIANTS["3dmm_only"].prior == {"expression_input": False, "mouth": "none"}
 
 # %% [markdown]
-# ## 8.2 Train and measure two of them
+# ## 2. Train and measure two of them
 #
 # One of our two people trains, the other one tests. This is a toy in scale, not in kind: the same call, as `realhead ablate`
 # with 200 people and a few days, makes the tables. A folder of links and a `split.json` are a capture set, too.
@@ -59,7 +67,9 @@ captures = sample_captures()
 for person in captures.root.glob("p*"):
     (folder / person.name).symlink_to(person.resolve())
 train_name, test_name = captures.people()
-(folder / "split.json").write_text(json.dumps({"test": [test_name]}))
+split = folder / "split.json"
+split.write_text(json.dumps({"test": [test_name]}))
+print(f"{train_name} trains, {test_name} tests")
 
 # %% [markdown]
 # The smallest evaluation that still has unseen cameras and expressions. Nothing is enrolled: the prior itself is judged.
@@ -83,13 +93,14 @@ lines = {
 pd.DataFrame(lines).T.round(3)
 
 # %% [markdown]
-# ## 8.3 Beside the paper
+# ## 3. Beside the paper
 #
 # The paper's rows, as printed: five days of a GPU, 200 real people. Compare the *order* of the rows, never the size of the
 # numbers. Is your order the paper's? If not: would it be with another seed?
 
 # %%
-printed = {row["method"]: {m: row[m][0] for m in ("psnr", "ssim", "lpips")} for row in paper_tables()["tables"]["II"]["rows"]}
+paper = paper_tables()["tables"]["II"]["rows"]
+printed = {row["method"]: {m: row[m][0] for m in ("psnr", "ssim", "lpips")} for row in paper}
 pd.DataFrame(printed).T
 
 # %% [markdown]
@@ -112,3 +123,5 @@ print("Two priors, one switch apart, were trained and measured alike.")
 # 1. Run `ours` with three seeds. How large is the spread, and which of the paper's differences would drown in it?
 # 2. Add a variant of your own: a prior without the learned mean person. Which file must change, and which must not?
 # 3. Table VI trains with fewer people. Predict the curve for 1, 2 and 4 people before you run it.
+#
+# Next: [09 Evaluation](09_evaluation.ipynb)

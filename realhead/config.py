@@ -121,6 +121,12 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     """The loss weights."""
 
+    def __post_init__(self):
+        """Refuses counts with which nothing would be trained."""
+        for name in ("iterations", "batch_size", "accumulate", "warmup", "log_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise RealheadError(f"{name} is {getattr(self, name)}: it must be at least 1.")
+
 
 @dataclass(frozen=True)
 class EnrollConfig:

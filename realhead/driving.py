@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,8 @@ from realhead.capture.camera import Camera
 from realhead.capture.capture import Capture, Frame, View
 from realhead.condition.store import driving_view
 from realhead.errors import RealheadError
+
+CLIP_KINDS = (".mp4", ".gif")
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ def relative_frame(frame: Frame, driver_neutral: Frame, avatar_neutral: Frame) -
     jaw = avatar_neutral.pose[2] + frame.pose[2] - driver_neutral.pose[2]
     pose = frame.pose.clone()
     pose[2] = jaw
-    return replace(frame, expression=expression, pose=pose)
+    return replace(frame, expression=expression, pose=pose, smirk=None)
 
 
 def orbited(camera: Camera, frame: Frame, azimuth: float) -> Camera:
@@ -107,6 +111,9 @@ def drive(
         fps: Frames a second.
         progress: Whether a bar is shown on stderr.
         **options: As in `driven_frames`.
+
+    Raises:
+        RealheadError: As `write_video`, or the capture has another head than the avatar.
     """
     total = len({t for t, _ in capture.keys(options.get("split", "all"))})
     frames = driven_frames(avatar, capture, **options)
@@ -114,22 +121,70 @@ def drive(
     return write_video((frame.side_by_side() for frame in bar), out, fps)
 
 
-def write_video(pictures: Iterator[np.ndarray], out: str | Path, fps: int = 25) -> Path:
-    """Writes uint8 pictures to a clip; the file appears when it is complete. It is marked as synthetic media."""
-    import imageio.v2 as imageio
+def write_video(pictures: Iterable[np.ndarray], out: str | Path, fps: int = 25) -> Path:
+    """Writes uint8 pictures to a clip; the file appears when it is complete. It is marked as synthetic media.
 
+    Args:
+        pictures: [H, W, 3] each.
+        out: An .mp4 or .gif path; its folder is made.
+        fps: Frames a second, at least 1.
+
+    Raises:
+        RealheadError: Neither .mp4 nor .gif, no frames a second, or a clip that could not be written in full.
+    """
     out = Path(out)
+    if out.suffix not in CLIP_KINDS:
+        raise RealheadError(f"{out} is no name for a clip: end it with {' or '.join(CLIP_KINDS)}.")
+    if fps < 1:
+        raise RealheadError(f"A clip of {fps} frames a second cannot be made: it must be at least 1.")
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{os.getpid()}{out.name}")
-    options = {"fps": fps, "macro_block_size": 2, "output_params": ["-metadata", "comment=synthetic media (realhead)"]}
     try:
-        with imageio.get_writer(temporary, **(options if out.suffix == ".mp4" else {"duration": 1000 / fps})) as writer:
-            for picture in pictures:
-                writer.append_data(picture)
+        (_write_mp4 if out.suffix == ".mp4" else _write_gif)(pictures, temporary, fps)
         os.replace(temporary, out)
+    except OSError as error:
+        raise RealheadError(
+            f"{out} could not be written in full: free some space or choose another folder, and run the command again."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     return out
+
+
+def _write_gif(pictures: Iterable[np.ndarray], path: Path, fps: int) -> None:
+    """In memory first: the writer leaves tracebacks behind when a disk is full."""
+    import imageio.v2 as imageio
+
+    content = BytesIO()
+    with imageio.get_writer(content, format="gif", duration=1000 / fps) as writer:
+        for picture in pictures:
+            writer.append_data(picture)
+    path.write_bytes(content.getvalue())
+
+
+def _write_mp4(pictures: Iterable[np.ndarray], path: Path, fps: int) -> None:
+    """Counts what arrived in the file: a full disk at the end of a clip is an error of ffmpeg that nobody raises."""
+    import imageio.v2 as imageio
+
+    marked = ["-metadata", "comment=synthetic media (realhead)"]
+    options = {"macro_block_size": 2, "ffmpeg_log_level": "fatal", "output_params": marked}
+    count = 0
+    with imageio.get_writer(path, fps=fps, **options) as writer:
+        for picture in pictures:
+            writer.append_data(picture)
+            count += 1
+    if _stored_frames(path) != count:
+        raise OSError(errno.EIO, "not all frames were stored", str(path))
+
+
+def _stored_frames(path: Path) -> int:
+    import av
+
+    try:
+        with av.open(str(path)) as clip:
+            return clip.streams.video[0].frames
+    except av.FFmpegError:
+        return -1
 
 
 def to_uint8(image: Float[Tensor, "h w 3"]) -> np.ndarray:

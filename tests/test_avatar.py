@@ -1,6 +1,8 @@
 """Enrollment, avatars and driving on a tiny prior and a tiny person."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -138,6 +140,26 @@ def test_driving_gives_a_frame_a_timestep_and_a_clip(avatar, capture, tmp_path):
     clip = imageio.imread(drive(avatar, capture, tmp_path / "clip.mp4", progress=False))
     assert clip.shape == (len(frames), SIZE, 3 * SIZE, 3)
     assert np.abs(clip[0].astype(float) - frames[0].side_by_side()).mean() < 12  # compressed
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.gif"])
+def test_clip_that_is_cut_short_is_told_and_not_left(tmp_path, name):
+    """A limit to a file's size stands for a full disk: the encoder meets it when it ends the file."""
+    code = f"""
+import resource, signal
+import numpy as np
+from realhead.driving import write_video
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+noise = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3), np.uint8)
+try:
+    write_video(noise, {str(tmp_path / name)!r})
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "could not be written in full: free some space" in done.stdout and done.stderr == "", done
+    assert not list(tmp_path.iterdir())
 
 
 def test_avatars_own_shape_is_kept_when_another_person_drives(avatar, capture):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 
@@ -28,6 +29,12 @@ def test_help_names_the_targets_of_the_contract(root):
 def test_every_target_sets_up_first(root, tmp_path, target):
     planned = make(root, "-n", target, f"VENV={tmp_path / 'venv'}").stdout
     assert "pip install" in planned and "-r requirements.lock" in planned
+
+
+def test_lab_opens_the_first_notebook_where_links_to_other_folders_work(root, tmp_path):
+    planned = make(root, "-n", "lab", f"VENV={tmp_path / 'venv'}").stdout.splitlines()[-1]
+    assert "--ip=127.0.0.1" in planned and "cd " not in planned
+    assert (root / re.search(r"default_url=/lab/tree/(\S+)", planned).group(1)).is_file()
 
 
 def test_missing_python_is_one_sentence(root, tmp_path):

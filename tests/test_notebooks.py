@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 
 import nbformat
@@ -162,3 +163,21 @@ def test_course_teaches_in_small_cells_and_defines_no_class(twin):
     assert max(len(cell.source.splitlines()) for cell in code) <= MAX_CELL_LINES
     trees = [ast.parse(cell.source) for cell in code if not cell.source.lstrip().startswith(("%", "!"))]
     assert not [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+
+
+@course
+def test_links_lead_to_files_and_to_the_next_notebook(twin):
+    prose = [cell.source for cell in notebooks.read_twin(twin).cells if cell.cell_type == "markdown"]
+    links = re.findall(r"\]\(([^)]+)\)", "\n".join(prose))
+    assert not [link for link in links if not (twin.parent / link).is_file()]
+    after = COURSE[(COURSE.index(twin) + 1) % len(COURSE)]
+    assert links[-1] == f"{after.stem}.ipynb", "a notebook ends with a link to the next one, the last with the first"
+
+
+@course
+def test_course_says_what_is_learnt_and_ends_with_a_check(twin):
+    prose = [cell.source for cell in notebooks.read_twin(twin).cells if cell.cell_type == "markdown"]
+    assert prose[0].startswith(f"# {twin.stem[:2]} ")
+    assert "**You will learn**" in prose[0] and "**Time:**" in prose[0]
+    headings = re.findall(r"^## (.*)$", "\n".join(prose), re.MULTILINE)
+    assert headings[-3:] == ["Check", "Summary", "Exercises"]

@@ -45,7 +45,7 @@ def test_snapshot_leaves_the_live_viewer_alone(gaussians):
     try:
         show(gaussians)
         assert viewer.settle() and viewer.server.scene.get_handle_by_name("/gaussians") is not None
-        assert viewer.url in viewer._repr_html_()
+        assert viewer.url in viewer._repr_mimebundle_()["text/html"]
     finally:
         viewer.stop()
 

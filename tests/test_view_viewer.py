@@ -1,8 +1,12 @@
 """The viewer follows its sliders, and survives what goes wrong. (What the browser draws: tests/browser.)"""
 
+import io
+from base64 import b64decode
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from view_fakes import FakeAvatar, FakeCapture
 
 from realhead.view.splats import UNITS_PER_METRE
@@ -24,6 +28,14 @@ def centres(viewer):
 def test_viewer_shows_the_neutral_avatar(viewer):
     np.testing.assert_allclose(centres(viewer), viewer.avatar.gaussians(viewer.avatar.neutral).means, atol=1e-6)
     assert viewer.url.startswith("http://127.0.0.1:") and viewer.error is None
+
+
+def test_in_a_cell_it_is_a_live_page_and_a_still_picture(viewer):
+    bundle = viewer._repr_mimebundle_()
+    assert f'src="{viewer.url}"' in bundle["text/html"]
+    shown = np.asarray(Image.open(io.BytesIO(b64decode(bundle["image/png"]))).convert("RGB"))
+    assert (shown.min(-1) < 200).mean() > 0.02 and (shown == 255).mean() > 0.3
+    assert not any(digit in bundle["text/plain"] for digit in "0123456789"), "the same in every run"
 
 
 def test_sliders_move_the_gaussians_and_reset_brings_them_back(viewer):

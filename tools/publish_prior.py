@@ -77,7 +77,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--evaluation", type=Path)
-    parser.add_argument("--data", default="realhead data --size laptop --out <data>", help="command that made the people")
+    made = "realhead data --size laptop --out <data>"
+    parser.add_argument("--data", default=made, help="the command that made the people")
     parser.add_argument("--name", default="laptop")
     parser.add_argument("--out", type=Path, default=SHIPPED)
     options = parser.parse_args()

@@ -60,7 +60,9 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
             # cloned, since the tensors are mapped onto a file that may be written over
             return {k: file.get_tensor(k).clone() for k in file.keys()}, metadata
     except FileNotFoundError as error:
-        raise CheckpointError(f"{path} does not exist: give 'laptop' or the path of a .safetensors file.") from error
+        raise CheckpointError(
+            f"{path} does not exist: give the path of a .safetensors file, or 'laptop' for a prior."
+        ) from error
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged or no checkpoint of realhead ({error}): get it again.") from error
 

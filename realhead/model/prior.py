@@ -112,6 +112,7 @@ class Prior(nn.Module):
         pose: Float[Tensor, "b 5 3"],
         mouth: Float[Tensor, "b m r r"] | None = None,
         eyelids: Float[Tensor, "b 2"] | None = None,
+        offsets: Float[Tensor, "b 3 r r"] | None = None,
     ) -> Primitives:
         """Figure 2 up to the primitives.
 
@@ -121,16 +122,19 @@ class Prior(nn.Module):
             pose: Pose of the driving frame; only the jaw enters the expression map.
             mouth: Mouth map of the driving frame; None is a map of zeros.
             eyelids: Eyelids of the driving frame.
+            offsets: Expression map that replaces the one of `expression`, `pose` and `eyelids` (SMIRK's).
         """
         identity = self.identity_encoder(texture)
-        return self.decode(identity, self.encode_expression(expression, pose, mouth, eyelids))
+        return self.decode(identity, self.encode_expression(expression, pose, mouth, eyelids, offsets))
 
     def encode_expression(
-        self, expression: Tensor, pose: Tensor, mouth: Tensor | None = None, eyelids: Tensor | None = None
-    ) -> FeatureMaps:
-        """Expression map and mouth map through the expression encoder."""
-        with _full_precision(expression):
-            offsets = expression_map(self.head, self.uv_map, expression, pose, eyelids)
+        self, expression: Tensor, pose: Tensor, mouth: Tensor | None = None, eyelids: Tensor | None = None,
+        offsets: Tensor | None = None,
+    ) -> FeatureMaps:  # fmt: skip
+        """Expression map and mouth map through the expression encoder; see `forward`."""
+        if offsets is None:
+            with _full_precision(expression):
+                offsets = expression_map(self.head, self.uv_map, expression, pose, eyelids)
         if not self.config.expression_input:  # Table V: blendshapes and skinning alone move the face
             offsets = torch.zeros_like(offsets)
         channels = MOUTH_CHANNELS[self.config.mouth]

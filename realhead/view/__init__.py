@@ -22,7 +22,6 @@ _HOMES = {
     "expression_panel": "widgets",
     "SliderPanel": "widgets",
     "TrainingMonitor": "training_monitor",
-    "message_picture": "training_monitor",
     "Webcam": "webcam",
     "VideoSource": "webcam",
 }

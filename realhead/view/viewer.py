@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import webbrowser
+from base64 import b64encode
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,12 @@ import numpy as np
 
 from realhead.view.attributes import Surface, colour_by, posed_vertices, scales
 from realhead.view.controls import edited_frame
+from realhead.view.notebook import still
 from realhead.view.panels import CameraPanel, ExpressionPanel, InspectPanel, LookPanel
 from realhead.view.picking import describe, ellipsoid, pick
 from realhead.view.server import kernel_server, start_server, stop_server
 from realhead.view.splats import add_splats, numpy, update_splats
+from realhead.view.widgets import to_png
 
 if TYPE_CHECKING:
     import viser
@@ -131,11 +134,14 @@ class Viewer:
     def __exit__(self, *_) -> None:
         self.stop()
 
-    def _repr_html_(self) -> str:
-        return (
-            f'<iframe src="{self.url}" width="100%" height="{self.height}" style="border:1px solid #ddd"></iframe>'
-            f"<p>Live viewer at {self.url}; needs this kernel.</p>"
-        )
+    def _repr_mimebundle_(self, **_) -> dict:
+        """The live page, and for every reader without this kernel a still picture."""
+        frame = f'<iframe src="{self.url}" width="100%" height="{self.height}" style="border:1px solid #ddd"></iframe>'
+        return {
+            "text/html": f"{frame}<p>Live viewer at {self.url}; needs this kernel.</p>",
+            "image/png": b64encode(to_png(still(self.gaussians))).decode("ascii"),
+            "text/plain": "Viewer",
+        }
 
     def _start_camera(self) -> None:
         middle = np.median(numpy(self.gaussians.means), axis=0)

@@ -146,10 +146,10 @@ def identity(num_people: int = 40, folder: str | None = None) -> dict:
     vectors, names = [], []
     for seed in range(6000, 6000 + num_people):
         person = make_person(head, seed)
-        for sequence, steps in (("EMO-4-disgust+happy", 3), ("SEN-01-cramp_small_danger", 3)):
+        for first, sequence in enumerate(("EMO-4-disgust+happy", "SEN-01-cramp_small_danger")):
             stage = Performance(person, perform(sequence, person.traits.habits, seed), person.light)
-            for k, t in enumerate(stage.clip.expressive_timesteps(steps)):
-                image = picture(stage, t, cameras[k])
+            for k, t in enumerate(stage.clip.expressive_timesteps(3)):
+                image = picture(stage, t, cameras[(first + k) % 3])  # both begin at rest: not the same picture twice
                 vector = describe(image)
                 if vector is not None:
                     vectors.append(vector)

@@ -70,10 +70,12 @@ def generate(
         The folder.
 
     Raises:
-        RealheadError: The size is unknown, or the disk is full.
+        RealheadError: A number or name is not possible, or the disk is full.
     """
     from realhead.capture.openheads.tracking import NOISE
 
+    if processes < 1:
+        raise RealheadError(f"--processes is {processes}: it must be at least 1.")
     refuse_workers_of_workers(processes)
     extent, out = size_of(size, people, frames, timesteps), Path(out)
     tracking = tracking or ("wild" if extent.wild else "studio")
