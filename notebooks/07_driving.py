@@ -34,15 +34,7 @@ from realhead.driving import driven_frames, orbited, write_video
 from realhead.head.actions import ARKIT_NAMES
 from realhead.metrics import psnr
 from realhead.samples import sample_captures
-from realhead.tracking import StreamTracker
-from realhead.tracking.fit import Fitter
-from realhead.tracking.landmark_head import LandmarkHead
-from realhead.tracking.landmarker import Landmarker
-from realhead.tracking.observation import report
-from realhead.tracking.observe import observation_of
-from realhead.tracking.overlay import landmark_overlay, mesh_overlay, region_mask, residual_overlay
-from realhead.tracking.pictures import read_picture
-from realhead.tracking.run import track
+from realhead.tracking import StreamTracker, track
 from realhead.view.plots import grid, uv_maps
 
 # %% tags=["parameters"]
@@ -167,6 +159,17 @@ grid({"driver": view.image(), "avatar": result, "tinted driver": tinted, "avatar
 #
 # So far the parameters lay on disk. Where do they come from? Put a photograph of yourself into the second cell, or of
 # somebody who has agreed: an avatar is a likeness. Pictures stay on this machine, in memory or in the folders you name.
+#
+# `track` does all of it in one call. Here are its parts, so that each step can be looked at.
+
+# %%
+from realhead.tracking.fit import Fitter
+from realhead.tracking.landmark_head import LandmarkHead
+from realhead.tracking.landmarker import Landmarker
+from realhead.tracking.observation import report
+from realhead.tracking.observe import observation_of
+from realhead.tracking.overlay import landmark_overlay, mesh_overlay, region_mask, residual_overlay
+from realhead.tracking.pictures import read_picture
 
 # %%
 if photograph is not None and not person_agreed:

@@ -50,7 +50,8 @@ COVERED_EVERY = 25
 """In every n-th frame it is looked whether something covers the face."""
 LEAST_SHARE = 0.1
 """Share of frames with a usable face below which a clip is refused."""
-MOST_WARNINGS = 20
+MOST_WARNINGS, MOST_SAID = 20, 3
+"""Sentences about a clip that are kept, and that are said at once."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +137,7 @@ def track_clip(path: Path, out: Path, head: Head, options: TrackOptions) -> None
         "landmark_error_percent": {k: round(v, 3) for k, v in report(fitter, errors).items()},
         "warnings": [*seen.warnings, *turned],
     }
-    for warning in source["warnings"]:
-        log.warning(warning)
+    _warn(source["warnings"])
     _write(path, out, head, options, seen.size, replace(fit, states=states), source)
 
 
@@ -159,6 +159,13 @@ def fit_clip(observations: Mapping[int, Observation], fitter: Fitter, progress: 
         states[index] = fitter.refit(observation, calibration.shape, focal, states[previous] if near else None)[0]
         previous = index
     return ClipFit(focal, calibration.shape, states)
+
+
+def _warn(sentences: list[str]) -> None:
+    for sentence in sentences[:MOST_SAID]:
+        log.warning(sentence)
+    if len(sentences) > MOST_SAID:
+        log.warning("%d more warnings stand in the capture's realhead.json.", len(sentences) - MOST_SAID)
 
 
 def without_profiles(fit: ClipFit, name: str) -> tuple[ClipFit, list[str]]:

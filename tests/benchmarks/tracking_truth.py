@@ -220,7 +220,7 @@ def summary(truth: list[np.ndarray], rows: list[dict], most_used: tuple[str, ...
     return {
         "correlation": _rounded(correlations(truth, found, tuple(NAMED))),
         "correlation_most_used": _rounded(used),
-        "median_most_used": round(float(np.median(list(used.values()))), 3),
+        "median_most_used": round(float(np.nanmedian(list(used.values()))), 3),
         "rotation_degrees": round(float(angle.mean()), 2),
         "rotation_degrees_90": round(float(np.quantile(angle, 0.9)), 2),
         "rotation_moving_degrees": round(float(moving.mean()), 2),
@@ -230,5 +230,6 @@ def summary(truth: list[np.ndarray], rows: list[dict], most_used: tuple[str, ...
     }
 
 
-def _rounded(table: dict[str, float]) -> dict[str, float]:
-    return {name: round(value, 3) for name, value in table.items()}
+def _rounded(table: dict[str, float]) -> dict[str, float | None]:
+    """None for actions that do not move, since JSON knows no NaN."""
+    return {name: None if np.isnan(value) else round(value, 3) for name, value in table.items()}
