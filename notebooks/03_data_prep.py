@@ -27,8 +27,9 @@ from IPython.display import Markdown
 from realhead import Capture, load_head
 from realhead.augmentation import Augmentation
 from realhead.capture.openheads.motion import perform
-from realhead.capture.openheads.people import MATERIALS, make_person
+from realhead.capture.openheads.people import MATERIALS, build_person, make_person
 from realhead.capture.openheads.performance import Performance
+from realhead.capture.openheads.portrait import lit, portrait
 from realhead.capture.openheads.render import render
 from realhead.capture.openheads.rig import studio_cameras
 from realhead.capture.openheads.tracking import track_frames
@@ -38,7 +39,7 @@ from realhead.condition.store import conditioning, driving_view, neutral_views, 
 from realhead.condition.texture import identity_texture, texel_visibility
 from realhead.head.actions import ARKIT_NAMES
 from realhead.samples import sample_captures
-from realhead.view import curves, draw_mesh, grid, uv_maps
+from realhead.view import SliderPanel, curves, draw_mesh, grid, uv_maps
 from realhead.view.palette import ramp
 
 # %% tags=["parameters"]
@@ -113,6 +114,32 @@ grid(steps, columns=4, inches=1.9)
 # Hair, brows, lashes and beard are real strands. The parametric head has none of them, and no shoulders in cloth: keep
 # that in mind for section 4.
 #
+# Every draw can be overruled. The sliders change some of this person's traits (about two seconds a picture):
+
+# %%
+face = {"jawOpen": 0.25, "mouthSmileLeft": 0.7, "mouthSmileRight": 0.7}
+start = {"melanin": traits.skin.melanin, "age": traits.skin.age, "freckles": traits.skin.freckles, "lipstick": 0.0,
+         "hair length": traits.hair.length, "grey": traits.hair.grey, "beard (mm)": 0.0, "tooth size": traits.teeth.size,
+         "gap between teeth (mm)": 1000 * traits.teeth.diastema}  # fmt: skip
+highest = {"melanin": 1.8, "hair length": 1.6, "beard (mm)": 25, "tooth size": 1.3, "gap between teeth (mm)": 3}
+
+
+def changed_person(values):
+    skin = {name: values[name] for name in ("melanin", "age", "freckles", "lipstick")}
+    hair = {"length": values["hair length"], "grey": values["grey"], "beard_length": values["beard (mm)"] / 1000}
+    beard = "full" if values["beard (mm)"] > 0 else "none"
+    teeth = {"size": values["tooth size"], "diastema": values["gap between teeth (mm)"] / 1000}
+    changed = replace(
+        traits, skin=replace(traits.skin, **skin), hair=replace(traits.hair, beard=beard, **hair),
+        teeth=replace(traits.teeth, **teeth),
+    )  # fmt: skip
+    return portrait(lit(build_person(head, changed, strands=0.5), face), size=size)
+
+
+lowest = {"melanin": 0.06, "hair length": 0.5, "tooth size": 0.8}
+SliderPanel(changed_person, {k: (lowest.get(k, 0.0), highest.get(k, 1.0), v) for k, v in start.items()}, columns=3)
+
+# %% [markdown]
 # ## 2. A performance
 #
 # Six sequences are named after NeRSemble's. Each is a script of faces that the person goes through with habits of its

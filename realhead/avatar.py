@@ -13,6 +13,7 @@ from torch import Tensor
 
 from realhead.capture.camera import Camera
 from realhead.capture.capture import Frame, View
+from realhead.condition.expression import smirk_expression_map
 from realhead.condition.store import view_mouth_map
 from realhead.errors import CheckpointError
 from realhead.head.model import Head
@@ -67,8 +68,9 @@ class Avatar:
         """Canonical primitives of a driving frame (batch of one)."""
         batch = frame.parameters()
         maps = self.prior.encode_expression(
-            batch["expression"], batch["pose"], None if mouth is None else mouth[None], batch["eyelids"]
-        )
+            batch["expression"], batch["pose"], None if mouth is None else mouth[None], batch["eyelids"],
+            smirk_expression_map([frame], self.head, self.uv_map),
+        )  # fmt: skip
         return self.prior.decode(self.identity, maps, self.last)
 
     def gaussians(self, frame: Frame, mouth: Float[Tensor, "c r r"] | None = None) -> Gaussians:

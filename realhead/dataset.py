@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from realhead.augmentation import Augmentation
 from realhead.capture.camera import Camera
 from realhead.capture.capture import Capture, CaptureSet, Frame
+from realhead.condition.expression import expression_map, expression_source, smirk_expression_map
 from realhead.condition.store import Conditioning, conditioning
 from realhead.config import TrainConfig
 from realhead.errors import CaptureError, RealheadError
@@ -47,6 +48,8 @@ class HeadSamples(Dataset):
         sizes = {(c.width, c.height) for person in self.people for capture in person for c in capture.cameras.values()}
         if len(sizes) > 1:
             raise CaptureError(f"{captures.root} mixes picture sizes {sorted(sizes)}: training needs one size.")
+        self.expression_source = expression_source(capture for person in self.people for capture in person)
+        self.uses_smirk = self.expression_source.startswith("SMIRK")
         self._conditioning = lru_cache(maxsize=64)(self._load_conditioning)
 
     def __len__(self) -> int:
@@ -71,12 +74,26 @@ class HeadSamples(Dataset):
         draw = Augmentation.draw(rng, self.config)
         mask = view.mask()[None]
         image = draw.apply_to_picture(view.image().permute(2, 0, 1), mask)
-        return pack(view.frame, view.camera) | {
-            "texture": draw.apply_to_texture(texture),
-            "mouth": mouth,
-            "image": image,
-            "mask": mask,
-        }
+        return (
+            pack(view.frame, view.camera)
+            | self._offsets(capture, view.frame)
+            | {
+                "texture": draw.apply_to_texture(texture),
+                "mouth": mouth,
+                "image": image,
+                "mask": mask,
+            }
+        )
+
+    def _offsets(self, capture: Capture, frame: Frame) -> Sample:
+        """The expression map, where SMIRK gives any; without it the network makes the tracker's own."""
+        if not self.uses_smirk:
+            return {}
+        made = smirk_expression_map([frame], capture.head, self.uv_map)
+        if made is None:
+            values = frame.parameters()
+            made = expression_map(capture.head, self.uv_map, values["expression"], values["pose"], values["eyelids"])
+        return {"offsets": made[0]}
 
     def _load_conditioning(self, capture: Capture) -> Conditioning:
         return conditioning(capture, self.uv_map, self.config.prior.mouth)

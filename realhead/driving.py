@@ -56,7 +56,7 @@ def relative_frame(frame: Frame, driver_neutral: Frame, avatar_neutral: Frame) -
     jaw = avatar_neutral.pose[2] + frame.pose[2] - driver_neutral.pose[2]
     pose = frame.pose.clone()
     pose[2] = jaw
-    return replace(frame, expression=expression, pose=pose)
+    return replace(frame, expression=expression, pose=pose, smirk=None)
 
 
 def orbited(camera: Camera, frame: Frame, azimuth: float) -> Camera:

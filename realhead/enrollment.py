@@ -19,6 +19,7 @@ from tqdm import tqdm
 from realhead import losses
 from realhead.avatar import Avatar, new_last_layer, recolour
 from realhead.capture.capture import Capture, Frame, View
+from realhead.condition.expression import smirk_expression_map
 from realhead.condition.store import driving_view, neutral_views, view_mouth_map
 from realhead.condition.texture import identity_texture
 from realhead.config import EnrollConfig
@@ -224,6 +225,7 @@ def _start(
         batch = [frame.parameters() for frame in frames]
         stacked = {k: torch.cat([b[k] for b in batch]) for k in ("expression", "pose")}
         eyelids = None if batch[0]["eyelids"] is None else torch.cat([b["eyelids"] for b in batch])
-        expression = prior.encode_expression(**stacked, mouth=torch.stack(mouths), eyelids=eyelids)
+        offsets = smirk_expression_map(frames, prior.head, prior.uv_map)
+        expression = prior.encode_expression(**stacked, mouth=torch.stack(mouths), eyelids=eyelids, offsets=offsets)
         identity = [m.clone() for m in prior.identity_encoder(texture[None])]
     return Inversion(prior, views, frames, expression, identity, new_last_layer(prior), torch.eye(3, 4), config)

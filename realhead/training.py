@@ -148,7 +148,7 @@ class Trainer:
 
     def forward(self, batch: Sample) -> tuple[Tensor, Primitives]:
         """Conditioning in, pictures out (Figure 2); the network alone runs in the configured precision."""
-        keys = ("texture", "expression", "pose", "mouth", "eyelids")
+        keys = ("texture", "expression", "pose", "mouth", "eyelids", *(["offsets"] if "offsets" in batch else []))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             primitives = self.network(**{k: batch[k] for k in keys})
         pictures = []
@@ -181,6 +181,7 @@ class Trainer:
             hours=round(self.seconds / 3600, 3),
             people=len(self.samples.people),
             data=self.samples.people[0][0].info.get("source", {}),
+            expression_maps=self.samples.expression_source,
             critic=self.critic.name if self.critic else None,
             mouth_features=dino_source() if self.config.prior.mouth == "dino" else None,
             processes=self.team.size,

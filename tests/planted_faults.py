@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from PIL import Image
 
 TURN = np.diag([-1.0, 1.0, -1.0, 1.0])
 """Half a turn about the vertical axis."""
+CUT = 40
+"""Rows that a cropped clip lost."""
 SIX_D = np.array([[1.0, 0, 0, 0, 1, 0]], np.float32)
 
 
@@ -28,8 +31,8 @@ def every_parameter(folder: Path, change) -> None:
 
 def every_picture(folder: Path, names: tuple[str, ...], change) -> None:
     for name in names:
-        for path in (folder / name).glob("*.png"):
-            Image.fromarray(change(np.asarray(Image.open(path)))).save(path)
+        for path in (folder / name).glob("*.[pj][np]g"):
+            Image.fromarray(change(np.asarray(Image.open(path)))).save(path, quality=98)
 
 
 def matrix(frame: dict, change: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -38,6 +41,12 @@ def matrix(frame: dict, change: Callable[[np.ndarray], np.ndarray]) -> None:
 
 def flip_principal_point(folder: Path) -> None:
     every_frame(folder, lambda f: f.update(cy=f["h"] - f["cy"]))
+
+
+def crop_and_flip(folder: Path) -> None:
+    """A clip whose lower rows were cut off, which moves its principal point out of the middle; then cy is flipped."""
+    every_picture(folder, ("images", "fg_masks"), lambda pixels: pixels[:-CUT])
+    every_frame(folder, lambda f: f.update(h=f["h"] - CUT, cy=f["h"] - f["cy"]))  # stored unflipped: cy itself
 
 
 def swap_axes(folder: Path) -> None:
@@ -121,7 +130,7 @@ PLANTED: dict[str, Callable[[Path], None]] = {
 """In captures and VHAP exports."""
 
 
-# INSTA folders: pictures, transforms.json, and .frame files elsewhere.
+# INSTA's and FlashAvatar's folders: pictures, and .frame files elsewhere.
 
 
 def every_tracked(checkpoints: Path, change: Callable[[dict], None]) -> None:
@@ -129,6 +138,17 @@ def every_tracked(checkpoints: Path, change: Callable[[dict], None]) -> None:
         content = torch.load(path, weights_only=False)  # ours
         change(content)
         torch.save(content, path)
+
+
+def insta_principal_point(folder: Path, checkpoints: Path) -> None:
+    """As `crop_and_flip`."""
+    every_picture(folder, ("images", "seg_mask", "imgs", "alpha", "parsing"), lambda pixels: pixels[:-CUT])
+
+    def change(content: dict) -> None:
+        content["img_size"] = content["img_size"] - np.array([CUT, 0])
+        content["opencv"]["K"][0, 1, 2] = content["img_size"][0] - content["opencv"]["K"][0, 1, 2]
+
+    every_tracked(checkpoints, change)
 
 
 def insta_axes(folder: Path, checkpoints: Path) -> None:
@@ -142,8 +162,11 @@ def insta_axes(folder: Path, checkpoints: Path) -> None:
     every_tracked(checkpoints, change)
 
 
-def insta_scale(folder: Path, checkpoints: Path) -> None:
-    every_tracked(checkpoints, lambda c: c["opencv"].update(t=c["opencv"]["t"] * 4))
+def insta_scale(scale: float) -> Callable[[Path, Path], None]:
+    def plant(folder: Path, checkpoints: Path) -> None:
+        every_tracked(checkpoints, lambda c: c["opencv"].update(t=c["opencv"]["t"] * scale))
+
+    return plant
 
 
 def insta_axis_angle(folder: Path, checkpoints: Path) -> None:
@@ -151,29 +174,61 @@ def insta_axis_angle(folder: Path, checkpoints: Path) -> None:
 
 
 def insta_step(folder: Path, checkpoints: Path) -> None:
-    """Pictures named as the video counts, one higher than the tracker does."""
-    paths = sorted((folder / "images").glob("*.png"))
-    contents = [path.read_bytes() for path in paths]
-    for path, content in zip(paths[1:], contents[:-1], strict=True):
-        path.write_bytes(content)
+    """Pictures named one too high: in INSTA's folder as the video counts, in FlashAvatar's one more than that."""
+    for name in ("images", "imgs", "alpha"):
+        paths = sorted((folder / name).glob("*.*"))
+        contents = [path.read_bytes() for path in paths]
+        for path, content in zip(paths[1:], contents[:-1], strict=bool(paths)):
+            path.write_bytes(content)
 
 
 def insta_masks(folder: Path, checkpoints: Path) -> None:
     def invert(pixels: np.ndarray) -> np.ndarray:
-        return np.concatenate([pixels[..., :3], 255 - pixels[..., 3:]], 2)
+        return np.concatenate([pixels[..., :3], 255 - pixels[..., 3:]], 2) if pixels.ndim == 3 else 255 - pixels
 
-    every_picture(folder, ("images",), invert)
+    every_picture(folder, ("images", "alpha"), invert)
+
+
+def insta_turn(folder: Path, checkpoints: Path) -> None:
+    """The world turned by half a turn: the tracker's cameras stand behind the head."""
+    turn = TURN[:3, :3].astype(np.float32)
+    every_tracked(checkpoints, lambda c: c["opencv"].update(R=c["opencv"]["R"] @ turn))
 
 
 def insta_mirror(folder: Path, checkpoints: Path) -> None:
-    every_picture(folder, ("images",), lambda pixels: pixels[:, ::-1].copy())
+    every_picture(folder, ("images", "imgs", "alpha"), lambda pixels: pixels[:, ::-1].copy())
 
 
 PLANTED_INSTA: dict[str, Callable[[Path, Path], None]] = {
+    "flipped principal point": insta_principal_point,
     "OpenCV/OpenGL mix-up": insta_axes,
-    "mesh scale x4": insta_scale,
+    "mesh scale x4": insta_scale(4),
+    "mesh scale x5": insta_scale(5),
     "6D for axis-angle": insta_axis_angle,
     "out of step": insta_step,
     "masks inverted": insta_masks,
+    "cameras behind the head": insta_turn,
     "mirrored faces": insta_mirror,
 }
+"""In INSTA's and FlashAvatar's folders. A FLAME file of another edition is passed to `check`, not planted."""
+
+
+def nersemble_axes(folder: Path) -> None:
+    flip = np.diag([1.0, -1.0, -1.0, 1.0])
+    for path in folder.glob("*/calibration/camera_params.json"):
+        edit_json(path, lambda c: c.update(world_2_cam={s: (flip @ m).tolist() for s, m in c["world_2_cam"].items()}))
+
+
+class RememberingLandmarker:
+    """Looks at each picture once: most faults leave the pictures alone."""
+
+    def __init__(self):
+        from realhead.tracking.landmarker import Landmarker
+
+        self.landmarker, self.known = Landmarker(), {}
+
+    def detect(self, image: np.ndarray) -> list:
+        key = hashlib.sha256(np.ascontiguousarray(image)).digest()
+        if key not in self.known:
+            self.known[key] = self.landmarker.detect(image)
+        return self.known[key]

@@ -1,14 +1,13 @@
 """`realhead check`: good data pass, every planted fault is named and nothing else, and the sheet is written."""
 
-import hashlib
 import json
 import shutil
 
 import numpy as np
 import pytest
-from format_examples import clip_person, insta_folder, rig_person, vhap_export
+from format_examples import clip_person, flame_file, flash_folder, insta_folder, rig_person, vhap_export
 from PIL import Image
-from planted_faults import PLANTED, PLANTED_INSTA
+from planted_faults import PLANTED, PLANTED_INSTA, RememberingLandmarker, crop_and_flip
 
 from realhead import cli
 from realhead.checking import evidence, faults
@@ -23,19 +22,9 @@ from realhead.head import load_head
 @pytest.fixture(scope="module", autouse=True)
 def _remembered_landmarks():
     """Most faults leave the pictures alone: each is looked at once. Fewer are looked at than in earnest."""
-    from realhead.tracking.landmarker import Landmarker
-
-    landmarker, known = Landmarker(), {}
-
-    class Remembering:
-        def detect(self, image):
-            key = hashlib.sha256(np.ascontiguousarray(image)).digest()
-            if key not in known:
-                known[key] = landmarker.detect(image)
-            return known[key]
-
+    landmarker = RememberingLandmarker()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evidence, "_landmarker", Remembering)
+        patch.setattr(evidence, "_landmarker", lambda: landmarker)
         patch.setattr(evidence, "CAMERAS", 4)
         yield
 
@@ -71,13 +60,62 @@ def test_planted_faults_are_named_and_nothing_else(rig, fault):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("make", [insta_folder, flash_folder])
 @pytest.mark.parametrize("fault", [None, *PLANTED_INSTA])
-def test_faults_of_insta_folders_are_named(tmp_path, fault):
-    folder, checkpoints = insta_folder(tmp_path)
+def test_faults_of_clips_with_tracker_files_are_named(tmp_path, make, fault):
+    folder, checkpoints = make(tmp_path)
     if fault:
         PLANTED_INSTA[fault](folder, checkpoints)
     report = check(folder, "open", checkpoints)
     assert report.faults() == ({fault} if fault else set())
+
+
+def test_flame_of_another_edition_is_named(tmp_path):
+    """VHAP's coefficients are FLAME 2023's, metrical-tracker's FLAME 2020's."""
+    assert check(vhap_export(tmp_path), str(flame_file(tmp_path, "generic_model.pkl"))).faults() == {
+        "wrong FLAME edition"
+    }
+    folder, checkpoints = insta_folder(tmp_path)
+    report = check(folder, str(flame_file(tmp_path, "flame2023.pkl")), checkpoints)
+    assert report.faults() == {"wrong FLAME edition"} and "FLAME 2020" in report.sentence()
+
+
+def test_licensed_files_are_looked_at(tmp_path):
+    flame_file(tmp_path, "flame2023_Open.pkl")
+    (tmp_path / "SMIRK_em1.pt").write_bytes(b"no archive")
+    report = check(tmp_path)
+    shown = {f.topic: f.found for f in report.findings}
+    assert "FLAME 2023 Open, 300 identity coefficients and 100 expressions" in shown["FLAME"] and "own texture" in shown["FLAME"]
+    assert "CC-BY-4.0" in shown["licence"] and "SMIRK_em1.pt" in report.sentence()
+
+
+def test_a_folder_without_a_usable_frame_is_a_problem(tmp_path):
+    folder, checkpoints = insta_folder(tmp_path)
+    for path in checkpoints.iterdir():
+        path.rename(path.with_name(f"{int(path.stem) + 100:05d}.frame"))
+    report = check(folder, "open", checkpoints)
+    assert "00100" in str(report.findings) or "frame 100" in str(report.findings)
+    assert report.problems
+
+
+def test_principal_point_of_a_cropped_clip_is_seen(clip):
+    crop_and_flip(clip)
+    assert check(clip).faults() == {"flipped principal point"}
+
+
+def test_folders_of_captures_are_checked_one_by_one(rig, clip, tmp_path):
+    """What `realhead import` makes: good ones get a line, bad ones their name before the fault."""
+    root = tmp_path / "set"
+    shutil.copytree(rig, root / "anna" / "one")
+    shutil.move(rig, root / "anna" / "two")
+    PLANTED["degrees for radians"](root / "anna" / "two")
+    shutil.move(clip, root / "berta" / "film")
+    (root / "berta" / "film" / "transforms.json").write_text("{}")
+    report = check(root)
+    by_topic = {f.topic: f for f in report.findings}
+    assert by_topic["anna/one"].state == "ok" and by_topic["sizes"].state == "ok" and len(report.tiles) == 2
+    assert report.faults() == {"degrees for radians"} and "anna/two: " in by_topic["degrees for radians"].found
+    assert "film/transforms.json" in by_topic["unreadable"].found
 
 
 def test_one_step_is_seen_in_a_clip(clip):

@@ -1,6 +1,7 @@
 """Conditioning maps: against oracles, and against what the paper says they may and may not contain."""
 
 import math
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -157,15 +158,38 @@ def test_expression_map_knows_neither_shape_nor_head_pose(head, uv_map):
     assert chin.min() < -0.5  # an open jaw moves the chin down by more than half a centimetre
 
 
-def test_conditioning_is_kept_and_made_again_when_a_picture_changes(capture, uv_map, monkeypatch):
+def test_conditioning_is_kept_and_a_damaged_file_is_made_again(capture, uv_map, monkeypatch):
     first = conditioning(capture, uv_map)
-    monkeypatch.setattr("realhead.condition.store._make", lambda *_: pytest.fail("was made again"))
-    again = conditioning(capture, uv_map)
-    torch.testing.assert_close(again.mouths, first.mouths)
-    monkeypatch.undo()
-    path = capture.view(1, "00").image_path
-    path.write_bytes(path.read_bytes() + b" ")
+    with monkeypatch.context() as patch:
+        patch.setattr("realhead.condition.store._make", lambda *_: pytest.fail("was made again"))
+        torch.testing.assert_close(conditioning(capture, uv_map).mouths, first.mouths)
+    for damage in (b"", b"PK", b"no zip at all"):
+        for path in (capture.folder / "conditioning").iterdir():
+            path.write_bytes(damage)
+        torch.testing.assert_close(conditioning(capture, uv_map).mouths, first.mouths)
+
+
+@pytest.mark.parametrize("what", ["images/00001_00.png", "fg_masks/00000_01.png", "flame_param/00001.npz"])
+def test_conditioning_is_made_again_when_an_input_changes(capture, uv_map, monkeypatch, what):
+    """The driving picture, the mask of a neutral picture, parameters."""
+    first = conditioning(capture, uv_map)
+    path = capture.folder / what
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
     called = []
     monkeypatch.setattr("realhead.condition.store._make", lambda *a: called.append(1) or first)
     conditioning(capture, uv_map)
     assert called
+
+
+@pytest.mark.parametrize("kind", ["gradient", "rgb", "full_gradient", "full_rgb", "hog", "none"])
+def test_every_variant_is_kept_as_it_was_made(capture, head, uv_map, kind):
+    """Table II and III: what is read back is the map of the frontal picture, on its own texels only."""
+    conditioning(capture, uv_map, kind)
+    kept = conditioning(capture, uv_map, kind).mouth(1)
+    view = capture.view(1, "00")
+    wanted = mouth_map(view.image(), head(**view.frame.parameters())[0], view.camera, uv_map, kind)
+    torch.testing.assert_close(kept, wanted, atol=5e-3, rtol=1e-3)  # stored as float16
+    values = uv_map.gather(kept)
+    covered = mouth_texels(uv_map, kind)
+    assert values[~covered].abs().sum() == 0 and (kind == "none" or values[covered].abs().max() > 0.01)
+    assert covered.sum() > 2 * mouth_texels(uv_map).sum() if kind.startswith("full") else True

@@ -149,6 +149,11 @@ def test_hash_follows_the_content(name):
     assert Head(tiny_data(**{name: changed})).hash != Head(tiny_data()).hash
 
 
+def test_hash_does_not_ask_which_zeros_are_negative():
+    zeros = tiny_data().posedirs * 0
+    assert Head(tiny_data(posedirs=-zeros)).hash == Head(tiny_data(posedirs=zeros)).hash
+
+
 def test_hash_leaves_textures_and_regions_out():
     other = Head(tiny_data(regions={}, uv_coords=tiny_data().uv_coords[::-1].copy()))
     assert other.hash == Head(tiny_data()).hash

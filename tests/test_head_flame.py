@@ -11,60 +11,19 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from format_examples import flame_table
 
 from realhead.errors import AssetError, RealheadError
 from realhead.head import load_head
-from realhead.head.flame import read_flame
+from realhead.head.flame import convert, read_flame
 from realhead.head.flame_texture import LEFT_EYE, RIGHT_EYE, back_seam, cut, own_texture, read_template
 
 CUT = Path("/work/shared/assets/flame2023_open_cut.npz")
 
 
-def sphere(rings: int, segments: int, radius: float, centre) -> tuple[np.ndarray, np.ndarray]:
-    """A closed ball of rings x segments + 2 vertices."""
-    polar = np.linspace(0, np.pi, rings + 2)[1:-1]
-    turn = np.arange(segments) * 2 * np.pi / segments
-    grid = np.stack(
-        [
-            np.sin(polar)[:, None] * np.cos(turn),
-            np.repeat(np.cos(polar)[:, None], segments, 1),
-            np.sin(polar)[:, None] * np.sin(turn),
-        ],
-        -1,
-    ).reshape(-1, 3)
-    points = np.concatenate([grid, [[0, 1, 0], [0, -1, 0]]]) * radius + np.array(centre)
-    a = np.arange(rings * segments).reshape(rings, segments)
-    b = np.roll(a, -1, 1)
-    quads = np.stack([a[:-1], b[:-1], b[1:], a[1:]], -1).reshape(-1, 4)
-    top = np.stack([np.full(segments, len(grid)), b[0], a[0]], 1)
-    bottom = np.stack([np.full(segments, len(grid) + 1), a[-1], b[-1]], 1)
-    return points, np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]], top, bottom])
-
-
 @pytest.fixture(scope="module")
 def model() -> dict:
-    """Random numbers in FLAME's shapes on a mesh with FLAME's counts: a bowl open below, and two balls for eyes."""
-    rng = np.random.default_rng(0)
-    skin, skin_faces = sphere(67, 59, 0.1, (0, 0, 0))
-    keep = skin_faces[(skin_faces < 3930).all(1) | (skin_faces == 3953).any(1)]  # opened below
-    skin_faces = np.where(keep == 3953, 3930, keep)
-    skin = np.concatenate([skin[:3930], skin[3953:3954]])
-    eyes = [sphere(17, 32, 0.012, (x, 0.02, 0.09)) for x in (0.03, -0.03)]
-    vertices = np.concatenate([skin, *(e for e, _ in eyes)])
-    faces = np.concatenate([skin_faces, eyes[0][1] + 3931, eyes[1][1] + 4477])
-    faces = np.concatenate([faces, np.repeat(faces[:1], max(0, 9976 - len(faces)), 0)])[:9976]
-    regressor, weights = rng.random((5, 5023)), rng.random((5023, 5))
-    return {
-        "v_template": vertices,
-        "shapedirs": rng.normal(size=(5023, 3, 302)).astype(np.float32) * np.float32(1e-3),
-        "posedirs": rng.normal(size=(5023, 3, 36)) * 1e-4,
-        "J_regressor": scipy.sparse.csc_matrix(regressor * (regressor > 0.9) / 500),
-        "weights": weights / weights.sum(1, keepdims=True),
-        "kintree_table": np.array([[2**32 - 1, 0, 1, 1, 1], range(5)], np.uint32),
-        "f": faces.astype(np.uint32),
-        "bs_style": "lbs",
-        "bs_type": "lrotmin",
-    }
+    return flame_table()
 
 
 def close(got: np.ndarray, wanted: np.ndarray) -> None:
@@ -164,6 +123,9 @@ def test_damaged_files_give_one_sentence(tmp_path, content):
         ("posedirs", np.zeros((5023, 3, 35)), "'posedirs'"),
         ("v_template", np.full((5023, 3), np.nan), "not finite"),
         ("v_template", np.full((5023, 3), "x"), "'v_template'"),
+        ("v_template", [[0.0] * 3] * 5023, "'v_template'.*list"),
+        ("shapedirs", np.zeros((5023, 3, 1001), np.uint8), "'shapedirs'"),
+        ("kintree_table", "x", "another skeleton"),
         ("f", np.full((9976, 3), 5023, np.uint32), "outside its vertices"),
         ("kintree_table", np.array([[0, 0, 0, 1, 1], range(5)], np.uint32), "another skeleton"),
     ],
@@ -239,8 +201,6 @@ def test_template_beside_the_model_gives_the_texture(model, tmp_path):
 
 
 def test_conversion_keeps_numbers_and_remembers_the_edition(model, tmp_path):
-    from realhead.head.flame import convert
-
     out = convert(save(model, tmp_path / "flame2023.pkl"), tmp_path / "mine.npz")
     before, after = read_flame(tmp_path / "flame2023.pkl"), read_flame(out)
     np.testing.assert_array_equal(after.shapedirs, before.shapedirs)
@@ -265,12 +225,13 @@ def test_editions_are_known_by_content_whatever_the_name(model, tmp_path, monkey
     assert flame_editions.edition_of(model["v_template"], path) == ("2023", False)
 
 
-def test_eyelids_beside_the_model_are_added(model, tmp_path):
+def test_eyelids_beside_the_model_are_added_and_go_with_its_conversion(model, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
     rng = np.random.default_rng(2)
     offsets = rng.normal(size=(2, 5023, 3)).astype(np.float32)
     for side, offset in zip("lr", offsets, strict=True):
         np.save(tmp_path / f"{side}_eyelid.npy", offset)
-    head = load_head(save(model, tmp_path / "flame.pkl"))
+    head = load_head(convert(save(model, tmp_path / "flame.pkl"), tmp_path / "elsewhere" / "flame.npz"))
     zeros = [torch.zeros(1, n) for n in (300, 2)]
     closed = head(*zeros, torch.zeros(1, 5, 3), torch.zeros(1, 3), torch.tensor([[1.0, 0.5]]))
     open_eyes = head(*zeros, torch.zeros(1, 5, 3), torch.zeros(1, 3))
@@ -346,3 +307,6 @@ def test_real_flame_mesh_is_recognised_and_flattened(tmp_path):
     for mark, eye in ((39, "eye_right"), (42, "eye_left")):  # inner corners of the eyes
         assert (head.v_template[head.regions[eye]] - marks[mark]).norm(dim=1).min() < 6e-3
     assert 100 < int(head.regions["lips"].sum()) < 400 and head.regions["brows"].any()
+    x, y, z = real["v_template"].T
+    inner = (np.abs(x) < 0.02) & (np.abs(y + 0.045) < 0.012) & (z > 0.03) & (z < 0.045)
+    assert inner.sum() > 15 and head.regions["lips"][:5023].numpy()[inner].all()  # the side towards the teeth

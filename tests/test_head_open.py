@@ -1,6 +1,9 @@
 """The free head: does it hold what FLAME's format promises, and is it still anny?"""
 
 import functools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -262,3 +265,13 @@ def test_posed_vertices_equal_annys_own(head):
 def flame_axes(points: torch.Tensor) -> np.ndarray:
     """anny's z up and face towards -y -> y up and face towards +z."""
     return torch.stack([points[:, 0], points[:, 2], -points[:, 1]], 1).numpy()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kernels", ["Haswell", "Sandybridge"])
+def test_head_is_the_same_on_another_processor(head, kernels, tmp_path):
+    """The shipped prior knows its head by hash: linear algebra made for other processors must not change it."""
+    environment = os.environ | {"OPENBLAS_CORETYPE": kernels, "REALHEAD_CACHE": str(tmp_path)}
+    code = "from realhead.head import load_head; print(load_head('open').hash)"
+    made = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert made.stdout.split()[-1] == head.hash

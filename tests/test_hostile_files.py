@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from format_examples import edit_json, insta_folder, nersemble_folder, rig_person, vhap_export
+from format_examples import edit_json, edit_npz, insta_folder, nersemble_folder, rig_person, vhap_export
 from planted_faults import every_frame
 
 from realhead import cli
@@ -250,6 +250,12 @@ def test_links_out_of_the_folder_are_refused(export, tmp_path_factory, what):
         {"transform_matrix": np.full((4, 4), np.nan).tolist()},
         {"transform_matrix": [[1e308] * 4] * 4},
         {"transform_matrix": [[[1]] * 4] * 4},
+        {"transform_matrix": [[1e308, -1e308, 1e308, 0]] * 4},
+        {"transform_matrix": np.diag([1.0, 1, 1, 0]).tolist()},
+        {"transform_matrix": [[10**400] * 4] * 4},
+        {"timestep_index": 10**30},
+        {"timestep_index": -1},
+        {"camera_index": 10**6},
         {"timestep_index": "x"},
         {"camera_index": [1]},
         {"file_path": None, "w": None},
@@ -257,7 +263,9 @@ def test_links_out_of_the_folder_are_refused(export, tmp_path_factory, what):
 )
 def test_absurd_cameras_are_left_out_or_refused(export, change):
     edit_json(export / "transforms.json", lambda c: c["frames"][7].update(change))
-    assert len(Capture.open(export).broken) == 1
+    broken = Capture.open(export).broken
+    assert len(broken) == 1 and "frame 7" in broken[0]
+    assert f"'{next(iter(change))}'" in broken[0] or "'w'" in broken[0]  # the key
     every_frame(export, lambda frame: frame.update(change))
     with pytest.raises(CaptureError, match="transforms.json") as error:
         Capture.open(export)
@@ -303,3 +311,30 @@ def test_command_line_turns_hostile_folders_into_exit_code_two(export, tmp_path,
         assert cli.main(command) == 2
         assert "outside of its folder" in capsys.readouterr().err
     assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("key", ["shape", "expr", "rotation", "neck_pose", "jaw_pose", "eyes_pose", "translation"])
+@pytest.mark.parametrize("value", [None, np.array(["x"] * 3), np.full(7, 0.1), np.full((1, 300), np.inf), np.zeros(0)])
+def test_bad_parameters_name_file_and_key(export, key, value):
+    path = export / "flame_param" / "00002.npz"
+    edit_npz(path, lambda a: {k: v for k, v in a.items() if k != key} | ({} if value is None else {key: value}))
+    if key in ("shape", "expr") and value is not None and value.size in (0, 7):  # the rest are zeros
+        head = load_head("open")
+        frame = Capture.open(export, head).frame(2)
+        assert len(frame.shape) == head.num_shape and len(frame.expression) == head.num_expression
+        return
+    with pytest.raises(CaptureError, match=f"00002.npz.*'{key}'") as error:
+        Capture.open(export, load_head("open")).frame(2)
+    one_sentence(error)
+
+
+HEADS = (3, [], {"name": 3}, {"name": "open", "hash": 5}, {"name": "open", "source": {}}, {"hash": "x"})
+
+
+@pytest.mark.parametrize("change", [{"head": head} for head in HEADS] + [{"person": 5}, {"sequence": ["a"]}], ids=str)
+def test_odd_notes_of_a_capture_get_a_sentence(tmp_path, change, capsys):
+    folder = shutil.copytree(rig_person(), tmp_path / "capture")
+    edit_json(folder / "realhead.json", lambda c: c.update(change))
+    assert cli.main(["check", str(folder)]) == 2
+    shown = capsys.readouterr().err
+    assert str(folder) in shown and "Traceback" not in shown

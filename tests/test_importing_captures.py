@@ -268,8 +268,8 @@ def test_insta_without_tracker_files_asks_for_them(tmp_path, head):
 @pytest.mark.parametrize(
     ("group", "key", "value", "match"),
     [
-        ("flame", "jaw", np.zeros((1, 3), np.float32), "flame.jaw.*3 values instead of 6 .6D"),
-        ("flame", "exp", np.full((1, 100), np.nan, np.float32), "flame.exp.*NaN|NaN.*flame.exp"),
+        ("flame", "jaw", np.zeros((1, 3), np.float32), "flame.jaw.*3 values instead of 6: 6D"),
+        ("flame", "exp", np.full((1, 100), np.nan, np.float32), "NaN.*flame.exp"),
         ("opencv", "R", np.zeros((1, 3, 3), np.float32), "opencv.R is no rotation"),
         ("opencv", "K", None, "lacks 'opencv.K'"),
         ("flame", "shape", np.array(["x"] * 300), "flame.shape"),
@@ -280,7 +280,7 @@ def test_bad_tracker_files_name_the_key(actor, group, key, value, match):
     content = torch.load(path, weights_only=False)
     content[group].pop(key) if value is None else content[group].update({key: value})
     torch.save(content, path)
-    with pytest.raises(CaptureError, match=match if key != "shape" else "00000.frame"):
+    with pytest.raises(CaptureError, match=f"00000.frame.*({match})"):
         read_tracked_frame(path)
 
 

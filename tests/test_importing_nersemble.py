@@ -1,6 +1,7 @@
 """NeRSemble: cameras, colours, rate and split of what is prepared for the tracker."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from realhead.importing import nersemble
 from realhead.importing.colour import TERMS, correct, decoded, encoded
 from realhead.importing.nersemble import SERIALS, Preparation, prepare, read_calibration
 from realhead.importing.nersemble_split import NersembleSplit, read_split_file, resolve
+from realhead.importing.run import import_nersemble
 
 SPLIT = {"sequences": ["EXP-8-jaw-1"], "train": {"first": 1}, "test": ["018"]}
 
@@ -160,3 +162,36 @@ def test_unknown_matting_and_empty_splits_get_a_sentence(source, tmp_path):
         nersemble.matting_by_name("nowhere.at_all:f")
     with pytest.raises(CaptureError, match="nersemble-data"):
         prepare(source, tmp_path, NersembleSplit((), (), ("FREE",)))
+
+
+def test_the_download_is_never_written_into(source):
+    path = source / "018" / "calibration" / "color_calibration.json"
+    before = path.read_text()
+    with pytest.raises(RealheadError, match="--out"):
+        import_nersemble(source, source, None, 25, 4, "none")
+    assert path.read_text() == before
+
+
+def test_what_failed_or_was_made_otherwise_is_made_again(source, tmp_path):
+    """A video that comes late is prepared by the next run; another rate leaves no picture of the former behind."""
+    copy = shutil.copytree(source, tmp_path / "source")
+    videos = copy / "018" / "sequences" / "EXP-8-jaw-1" / "images"
+    late = videos / f"cam_{SERIALS[0]}.mp4"
+    for video in videos.iterdir():
+        if video.stem != f"cam_{SERIALS[8]}":
+            video.rename(tmp_path / video.name)
+    split = NersembleSplit((), ("018",), ("EXP-8-jaw-1",))
+    folder = prepare(copy, tmp_path / "out", split, Preparation(scale=2)) / "018/sequences/EXP-8-jaw-1/images_2"
+    assert len(list(folder.iterdir())) == 7
+    (tmp_path / late.name).rename(late)
+    prepare(copy, tmp_path / "out", split, Preparation(scale=2))
+    assert len(list(folder.glob(f"cam_{SERIALS[0]}_*"))) == 7
+    prepare(copy, tmp_path / "out", split, Preparation(fps=10, scale=2))
+    assert len(list(folder.glob(f"cam_{SERIALS[0]}_*"))) == 3
+    assert "--data.n_downsample_rgb 2" in (tmp_path / "out" / "track.sh").read_text()
+
+
+def test_check_reads_what_was_prepared(prepared):
+    findings = {f.topic: f.found for f in check_nersemble(prepared)}
+    assert "prepared for VHAP: 2 participants, 2 sequences" in findings["format"]
+    assert "has 8 of 16 cameras" in findings["left out"] and "track.sh" in findings["next"]

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from realhead.capture.capture import Capture
 from realhead.capture.openheads import generate as module
 from realhead.capture.openheads.generate import Job, generate
 from realhead.capture.openheads.sizes import Size
+from realhead.capture.writer import CaptureWriter
 from realhead.errors import RealheadError
 
 TINY = Size(1, 0, ("SEN-01-cramp_small_danger",), 2, 40, 48, strands=0.03)
+ADD = CaptureWriter.add
 WILD = Size(0, 1, ("FREE",), None, 40, 40, wild=True, frames=3, strands=0.03)
 
 
@@ -72,16 +75,48 @@ def test_same_seed_gives_the_same_bytes(capture, tmp_path):
     assert digest(make(tmp_path)) == digest(capture.folder)
 
 
-def test_finished_captures_are_kept_and_half_made_ones_made_again(tmp_path):
+class Killed(BaseException):
+    """What a killed process looks like from inside."""
+
+
+def kill_after(monkeypatch, pictures: int) -> list[str]:
+    """Kills the generator while it writes the picture after so many; returns the list of what is written."""
+    written = []
+
+    def watched(self, frame, camera, image, mask):
+        if len(written) == pictures:
+            (self.folder / "fg_masks" / ".00000_99.png").write_bytes(b"half a picture")
+            raise Killed
+        written.append(f"{frame.timestep:05d}_{camera.name}")
+        ADD(self, frame, camera, image, mask)
+
+    monkeypatch.setattr(CaptureWriter, "add", watched)
+    return written
+
+
+@pytest.mark.parametrize("size, tracking", [(TINY, "studio"), (WILD, "wild")])
+def test_stopped_run_loses_the_picture_in_work_only(size, tracking, tmp_path, monkeypatch):
+    whole = make(tmp_path / "whole", size, tracking=tracking)
+    total = len(list((whole / "images").iterdir()))
+    first = kill_after(monkeypatch, total - 2)
+    with pytest.raises(Killed):
+        make(tmp_path / "killed", size, tracking=tracking)
+    rest = kill_after(monkeypatch, total)
+    folder = make(tmp_path / "killed", size, tracking=tracking)
+    assert len(rest) == 2 and not set(rest) & set(first)
+    (folder / "fg_masks" / ".00000_99.png").unlink()
+    assert digest(folder) == digest(whole)
+
+
+def test_finished_captures_are_kept_and_those_of_another_job_made_again(tmp_path, monkeypatch):
     folder = make(tmp_path)
-    before = digest(folder)
-    kept = (folder / "realhead.json").stat().st_mtime_ns
+    before = (folder / "realhead.json").stat().st_mtime_ns
     make(tmp_path)
-    assert (folder / "realhead.json").stat().st_mtime_ns == kept
+    assert (folder / "realhead.json").stat().st_mtime_ns == before
     (folder / "realhead.json").unlink()
-    (folder / "images" / "00000_08.png").write_bytes(b"half a picture")
+    written = kill_after(monkeypatch, 99)
     make(tmp_path)
-    assert digest(folder) == before
+    assert len(written) == 32, "without the mark of the same job nothing can be trusted"
 
 
 def test_wild_capture_has_one_camera_and_its_own_noise(tmp_path):
@@ -89,6 +124,16 @@ def test_wild_capture_has_one_camera_and_its_own_noise(tmp_path):
     assert list(wild.cameras) == ["00"] and wild.timesteps == [0, 1, 2]
     assert wild.info["tracking"] == "wild"
     assert float(wild.view(0, "00").image()[0, 0].min()) == 1.0
+
+
+def test_wild_capture_keeps_the_photographs_with_their_background(tmp_path):
+    folder = make(tmp_path, WILD, tracking="wild")
+    wild = Capture.open(folder)
+    raw = [np.asarray(Image.open(folder / "raw" / f"{t:05d}.jpg")).astype(float) / 255 for t in (0, 1)]
+    image, mask = wild.view(0, "00").image().numpy(), wild.view(0, "00").mask().numpy()
+    assert np.abs(raw[0] - raw[1])[mask == 0].mean() < 0.05, "the room stands still"
+    assert raw[0][mask == 0].mean() < 0.97 and (image[mask == 0] == 1).all()
+    assert np.abs(raw[0] - image)[mask == 1].mean() < 0.03, "the person is the same in both"
 
 
 def test_generate_writes_the_people_and_who_is_held_out(tmp_path, monkeypatch):

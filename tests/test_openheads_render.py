@@ -115,7 +115,7 @@ def test_picture_is_white_where_the_mask_is_empty_and_the_same_twice():
     assert (picture == again).all()
     assert (picture[mask == 0] == 255).all()
     assert mask[16, 16] == 255 and 60 < picture[16, 16].mean() < 230
-    assert 0 < (mask > 0).sum() - (mask == 255).sum() < 60  # a soft rim only
+    assert 0 < (mask > 0).sum() - (mask == 255).sum() < 90  # a soft rim only, two pixels wide
 
 
 def test_mask_area_matches_the_ball():

@@ -196,3 +196,14 @@ def test_truncated_foreign_and_mismatched_checkpoints_get_a_sentence(shaken, tmp
 
 def test_default_configuration_is_the_laptop_preset():
     assert PriorConfig() == PRIORS["laptop"]
+
+
+@pytest.mark.parametrize("people, frames", [(1, 3), (3, 1)])
+def test_one_side_of_the_decoder_is_shared(shaken, people, frames):
+    given = inputs(shaken, 3)
+    identity = shaken.identity_encoder(given["texture"][:people])
+    expression = shaken.encode_expression(*(given[k][:frames] for k in ("expression", "pose", "mouth")))
+    together = shaken.decode(identity, expression).raw
+    for i in range(3):
+        one, other = ([m[min(i, len(m) - 1)][None] for m in maps] for maps in (identity, expression))
+        torch.testing.assert_close(together[i : i + 1], shaken.decode(one, other).raw, rtol=1e-4, atol=1e-4)

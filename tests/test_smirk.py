@@ -1,17 +1,26 @@
 """SMIRK: the published checkpoint's keys and sizes, crop, ranges, and whose coefficients make the expression map."""
 
+import os
 import shutil
+from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from format_examples import rig_person
 
+from realhead.avatar import Avatar
 from realhead.capture import Capture
-from realhead.condition.expression import capture_expression_map, expression_map, expression_source, smirk_files
-from realhead.errors import AssetError, CaptureError, RealheadError
+from realhead.condition import expression
+from realhead.condition.expression import expression_map, expression_source, smirk_expression_map
+from realhead.condition.store import driving_view
+from realhead.config import train_config
+from realhead.dataset import HeadSamples
+from realhead.errors import AssetError, RealheadError
 from realhead.importing.run import import_smirk
 from realhead.importing.smirk import add_smirk
+from realhead.model.prior import Prior
 from realhead.model.smirk import SIZE, SmirkEncoder, find_smirk, load_smirk, smirk_crop
 from realhead.tracking.landmarker import Face
 from realhead.tracking.region import Region
@@ -131,42 +140,95 @@ def capture(tmp_path):
 def test_expressions_are_kept_beside_the_capture(capture, network):
     folder, failures = add_smirk(capture, network, Finder(blind=2))
     assert folder == capture.folder / "smirk" and len(failures) == 1
-    assert sorted(smirk_files(capture)) == [0, 2, 3, 4, 5]
+    assert [t for t in range(6) if capture.smirk_file(t).is_file()] == [0, 2, 3, 4, 5]
     finder = Finder()
     add_smirk(capture, network, finder)
     assert finder.calls == 1  # only what was missing
+    picture = driving_view(capture, 3).image_path
+    os.utime(picture, ns=(0, picture.stat().st_mtime_ns + 1))
+    (folder / "00004.npz").write_bytes(b"PK")
+    finder = Finder()
+    add_smirk(capture, network, finder)
+    assert finder.calls == 2  # the changed picture, and the damaged file
 
 
-def test_without_flame_2020_the_trackers_expression_is_used_and_named(capture, network):
-    head = capture.head
-    uv_map = head.uv_map(32)
-    frame = capture.frame(3).parameters()
-    wanted = expression_map(head, uv_map, frame["expression"], frame["pose"])[0]
-    torch.testing.assert_close(capture_expression_map(capture, 3, uv_map), wanted)
-    assert "SMIRK was not run" in expression_source(capture, None)
+@pytest.fixture
+def seen(capture, network):
+    """The capture after SMIRK, as another FLAME's than SMIRK's: the free head's mesh called FLAME 2023."""
     add_smirk(capture, network, Finder())
-    assert "FLAME 2020 is absent" in expression_source(capture, None)
-    torch.testing.assert_close(capture_expression_map(capture, 3, uv_map), wanted)
+    head = deepcopy(capture.head)
+    head.edition = "2023"
+    return Capture.open(capture.folder, head)
 
 
-def test_smirks_offsets_come_from_flame_2020_whatever_the_geometry(capture, network, tmp_path):
-    """A second head with the same mesh and other expression directions stands in for FLAME 2020."""
-    from copy import deepcopy
-
-    add_smirk(capture, network, Finder())
+@pytest.fixture
+def flame_2020(capture, monkeypatch):
+    """A head with the same mesh and other expression directions stands in for FLAME 2020."""
     other = deepcopy(capture.head)
     other.edition = "2020"
     other.exprdirs = torch.cat([capture.head.exprdirs.flip(-1), capture.head.exprdirs[..., :10]], -1)
+    monkeypatch.setattr(expression, "smirk_head", lambda: other)
+    return other
+
+
+def test_the_trackers_expression_serves_where_smirk_cannot(seen, capture, monkeypatch):
+    monkeypatch.setattr(expression, "smirk_head", lambda: None)
     uv_map = capture.head.uv_map(32)
-    with np.load(smirk_files(capture)[3]) as data:
-        expression, pose = torch.from_numpy(data["expression"])[None], torch.zeros(1, 5, 3)
+    assert seen.frame(3).smirk.shape == (53,)
+    assert smirk_expression_map([seen.frame(3)], seen.head, uv_map) is None
+    assert "FLAME 2020, which is absent" in expression_source([seen])
+    assert "needs a FLAME head" in expression_source([Capture.open(capture.folder)])
+    shutil.rmtree(seen.folder / "smirk")
+    again = Capture.open(seen.folder, seen.head)
+    assert again.frame(3).smirk is None and "SMIRK was not run" in expression_source([again])
+
+
+def test_smirks_offsets_come_from_flame_2020_whatever_the_geometry(seen, flame_2020):
+    uv_map = seen.head.uv_map(32)
+    with np.load(seen.smirk_file(3)) as data:
+        coefficients, pose = torch.from_numpy(data["expression"])[None], torch.zeros(1, 5, 3)
         pose[0, 2] = torch.from_numpy(data["jaw"])
-    wanted = expression_map(other, uv_map, expression, pose)[0]
-    torch.testing.assert_close(capture_expression_map(capture, 3, uv_map, other), wanted)
-    assert "SMIRK" in expression_source(capture, other)
-    other.edition = "2023"
-    with pytest.raises(CaptureError, match="need FLAME 2020"):
-        capture_expression_map(capture, 3, uv_map, other)
+    wanted = expression_map(flame_2020, uv_map, coefficients, pose)
+    torch.testing.assert_close(smirk_expression_map([seen.frame(3)], seen.head, uv_map), wanted)
+    assert expression_source([seen]) == "SMIRK's expression and jaw on FLAME 2020"
+    flame_2020.edition = "2023 Open"
+    with pytest.raises(RealheadError, match="need FLAME 2020"):
+        smirk_expression_map([seen.frame(3)], seen.head, uv_map)
+
+
+def test_smirks_map_drives_the_avatar_and_enters_training(seen, flame_2020):
+    """The network gets SMIRK's offsets where there are any; the tracker's expression then changes nothing."""
+    prior = Prior(seen.head, replace(train_config("tiny").prior, mouth="none"))
+    frame = seen.frame(3)
+    still = replace(frame, expression=frame.expression * 0)
+    maps = {name: given_offsets(prior, seen, given) for name, given in (("smirk", frame), ("still", still))}
+    torch.testing.assert_close(maps["still"], maps["smirk"])
+    torch.testing.assert_close(maps["smirk"], smirk_expression_map([frame], seen.head, prior.uv_map))
+    tracked = given_offsets(prior, seen, replace(frame, smirk=None))
+    assert (tracked - maps["smirk"]).abs().max() > 0.1
+    samples = HeadSamples.__new__(HeadSamples)
+    samples.uv_map, samples.uses_smirk = prior.uv_map, True
+    torch.testing.assert_close(samples._offsets(seen, frame)["offsets"][None], maps["smirk"])
+    torch.testing.assert_close(samples._offsets(seen, replace(frame, smirk=None))["offsets"][None], tracked)
+
+
+def given_offsets(prior, capture, frame) -> torch.Tensor:
+    """What the expression encoder is given when an avatar is driven by a frame."""
+    given = []
+    with torch.no_grad():
+        identity = prior.identity_encoder(torch.zeros(1, 3, prior.config.resolution, prior.config.resolution))
+        hook = prior.expression_encoder.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+        Avatar(prior, frame.shape, identity).primitives(frame)
+        hook.remove()
+    return given[0][:, :3]
+
+
+def test_damaged_results_cost_nothing_but_themselves(seen):
+    seen.smirk_file(2).write_bytes(b"PK")
+    np.savez(seen.smirk_file(4), expression=np.zeros(3), jaw=np.zeros(3))
+    again = Capture.open(seen.folder, seen.head)
+    assert again.timesteps == [0, 1, 2, 3, 4, 5] and not again.broken
+    assert [again.frame(t).smirk is None for t in (2, 3, 4)] == [True, False, True]
 
 
 def test_command_wants_the_capture_itself_as_out(capture, tmp_path, monkeypatch):

@@ -352,7 +352,7 @@ def test_a_second_derivative_is_refused_rather_than_wrong():
 
 def test_backward_may_run_twice():
     given = arguments(60, 40)
-    for channels in (16, 5):
+    for channels in (16, 5, 3):
         colors = given["colors"] if channels == 16 else torch.rand(60, 5)
         leaf = colors.clone().requires_grad_()
         image = draw(**given | {"colors": leaf, "sh_degree": 3 if channels == 16 else None})[0]

@@ -134,7 +134,7 @@ def test_an_error_in_a_helper_reaches_the_caller():
             raise IndexError("a kernel left its array")
 
     with pytest.raises(IndexError, match="left its array"):
-        threads.run(kernel)
+        threads.run(2, kernel)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 16, 17, 1023, 1025, 1031])

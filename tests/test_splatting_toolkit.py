@@ -13,8 +13,8 @@ from realhead.splatting import toolkit
 from realhead.splatting.toolkit import Toolkit
 
 GOOD = Toolkit(
-    gsplat="1.5.3", torch="2.9.0+cu128", torch_cuda="12.8", device="NVIDIA X", nvcc="12.8", compiler="g++ 13.2.0",
-    compiler_range=("6.0.0", "15.0"), ninja=True, built=False,
+    gsplat="1.5.3", torch="2.9.0+cu128", torch_cuda="12.8", device="NVIDIA X", nvcc="12.8", headers_missing_in=None,
+    compiler="g++ 13.2.0", compiler_range=("6.0.0", "15.0"), ninja=True, built=False,
 )  # fmt: skip
 
 
@@ -31,6 +31,7 @@ def test_all_fits():
     ({"gsplat": None}, "make setup"),
     ({"nvcc": None}, "install the CUDA 12.8 toolkit"),
     ({"nvcc": "11.8"}, "toolkit 12.x, or install a PyTorch built for 11.8"),
+    ({"headers_missing_in": "/usr/local/include"}, "no cuda_runtime.h in /usr/local/include: set CUDA_HOME"),
     ({"compiler": None}, "no C++ compiler"),
     ({"compiler": "g++ 15.1.0"}, "from 6.0.0 to below 15.0, and this is g++ 15.1.0"),
     ({"compiler": "g++ 5.4.0"}, "from 6.0.0"),
@@ -61,9 +62,29 @@ def test_versions_are_read_from_the_programs(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    assert toolkit.nvcc_version() == "12.4" and toolkit.compiler_version() == "g++ 13.3.0"
+    assert toolkit.nvcc_version(toolkit.cuda_home()) == "12.4" and toolkit.compiler_version() == "g++ 13.3.0"
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert toolkit.compiler_version() is None
+
+
+def test_the_toolkit_is_where_pytorch_looks_for_it(tmp_path, monkeypatch):
+    """Not everywhere where one lies: with another nvcc first on PATH, PyTorch does not see /usr/local/cuda."""
+    from torch.utils.cpp_extension import _find_cuda_home
+
+    wrapper = tmp_path / "bin" / "nvcc"
+    wrapper.parent.mkdir()
+    wrapper.write_text("#!/bin/sh\necho 'release 12.4, V12.4.99'\n")
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_PATH", raising=False)
+    for home in (None, "/somewhere/cuda-12"):
+        if home is None:
+            monkeypatch.delenv("CUDA_HOME", raising=False)
+            found = toolkit.look()
+            assert found.nvcc == "12.4" and found.headers_missing_in == str(tmp_path / "include")
+        else:
+            monkeypatch.setenv("CUDA_HOME", home)
+        assert str(toolkit.cuda_home()) == _find_cuda_home()
 
 
 def test_pytorchs_table_of_compilers_is_found():

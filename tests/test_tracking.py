@@ -11,8 +11,8 @@ from realhead.assets import asset
 from realhead.errors import AssetError, CaptureError, TrackingError
 from realhead.tracking import StreamTracker, track
 from realhead.tracking.crop import MIDDLE, VISIBLE, Crop, crop_of, steady_crop
-from realhead.tracking.matting import foreground, guided_filter, on_white, trimap_of
-from realhead.tracking.observe import check_face, check_fit
+from realhead.tracking.matting import around_the_face, decontaminated, foreground, guided_filter, on_white, trimap_of
+from realhead.tracking.observe import check_face, check_fit, check_turn
 from realhead.tracking.pictures import read_picture
 from realhead.tracking.video import read_clip
 
@@ -105,6 +105,18 @@ def test_bad_photographs_are_clear_sentences(tmp_path, astronaut):
     with pytest.raises(TrackingError, match="pixels high|No face"):
         track(saved("tiny.png", tiny), out)
     assert not out.exists()
+
+
+@needs_networks
+def test_a_bad_photograph_among_good_ones_is_left_out_and_told(tmp_path, photo, caplog):
+    (tmp_path / "half.png").write_bytes(photo.read_bytes()[:2000])
+    Image.fromarray(np.full((200, 300, 3), 90, np.uint8)).save(tmp_path / "wall.png")
+    files = [tmp_path / "half.png", photo, tmp_path / "wall.png"]
+    capture = track(files, tmp_path / "out", size=64, matting="none", progress=False)
+    source = capture.info["source"]
+    assert len(capture.frames) == 1 and source["files"] == ["half.png", "astronaut.png", "wall.png"]
+    assert "half.png is damaged" in source["left_out"][0] and "No face was found in wall.png" in source["left_out"][1]
+    assert "wall.png" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -260,6 +272,19 @@ def test_matting_keeps_own_alpha_and_finds_edges(astronaut):
     assert on_white(np.zeros((2, 2, 3), np.float32), np.zeros((2, 2), np.float32)).min() == 255
 
 
+def test_matting_drops_what_is_not_the_person_and_takes_the_background_out():
+    likely = np.zeros((90, 90), np.float32)
+    likely[20:90, 30:60], likely[70:90, 0:12], likely[70:90, 12:14] = 1, 1, 0.3  # the person, a lamp, its soft edge
+    kept = around_the_face(likely)
+    assert kept[20:, 30:60].min() == 1 and kept[:, :20].max() == 0
+    assert around_the_face(likely[:60]) is not None and (around_the_face(likely[:60]) == likely[:60]).all()
+    alpha = np.repeat(np.clip((np.arange(64) - 24) / 16, 0, 1)[None], 64, 0).astype(np.float32)[..., None]
+    red, green = np.array([0.8, 0.1, 0.1], np.float32), np.array([0.0, 0.9, 0.1], np.float32)
+    mixed = alpha * red + (1 - alpha) * green
+    edge = (alpha[..., 0] > 0.3) & (alpha[..., 0] < 0.9)
+    assert np.abs(decontaminated(mixed, alpha[..., 0])[edge] - red).max() < 0.1 < np.abs(mixed[edge] - red).max()
+
+
 @needs_networks
 def test_dark_tiny_cut_and_turned_faces_are_told_apart(astronaut):
     from realhead.tracking.landmarker import Landmarker
@@ -273,4 +298,5 @@ def test_dark_tiny_cut_and_turned_faces_are_told_apart(astronaut):
     assert "only 54" in check_face(replace(face, points=face.points / 2), astronaut, "a")[0]
     with pytest.raises(TrackingError, match="70 degrees"):
         c, s = np.cos(np.radians(70)), np.sin(np.radians(70))
-        check_fit(np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]), np.zeros(3), "a")
+        check_turn(np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]), "a")
+    assert "does not fit" in check_fit(np.full(3, 0.07), "a")[0] and check_fit(np.full(3, 0.02), "a") == []

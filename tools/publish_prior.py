@@ -11,6 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
+from realhead.config import TRAINING
 from realhead.evaluation.summary import line_of
 from realhead.model.checkpoint import SHIPPED, load_tensors, save_tensors, weights_hash
 from realhead.run_folder import legs_of
@@ -25,6 +26,7 @@ repository. Load it with `realhead.load_prior("{name}")`. Licence: Apache-2.0.
 
 {legs}
 
+The people of the last leg: `{data}`.
 Weights: {size:.1f} MB as float16, hash `{hash}`. {parameters:,} parameters, {resolution} texels.
 Perceptual loss: {perceptual}. Critic: {critic}.
 The mean head, {mean:,} of the parameters, is ours; the paper does not mention one.
@@ -47,6 +49,8 @@ def leg_line(index: int, card: dict) -> str:
     config, data = card["config"], card["data"]
     start = "from scratch" if index == 0 else "from the leg before"
     options = f"--iterations {config['iterations']}" + ("" if index == 0 else " --init <leg before>")
+    if config["learning_rate"] != TRAINING[config["preset"]].learning_rate:
+        options += f" --set learning_rate={config['learning_rate']}"
     return (
         f"{index + 1}. `realhead train <data> --preset {config['preset']} {options}`, {start}: {card['step']} of "
         f"{config['iterations']} steps of batch {config['batch_size']}, learning rate {config['learning_rate']}, seed "
@@ -73,6 +77,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--evaluation", type=Path)
+    made = "realhead data --size laptop --out <data>"
+    parser.add_argument("--data", default=made, help="the command that made the people")
     parser.add_argument("--name", default="laptop")
     parser.add_argument("--out", type=Path, default=SHIPPED)
     options = parser.parse_args()
@@ -85,6 +91,7 @@ def main() -> None:
     text = TEMPLATE.format(
         name=options.name,
         legs="\n".join(leg_line(i, card) for i, card in enumerate(cards)),
+        data=options.data,
         size=path.stat().st_size / 1e6,
         hash=weights_hash(weights),
         parameters=sum(w.numel() for w in weights.values()),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,7 +20,7 @@ import torch
 from realhead.capture.camera import Camera
 from realhead.capture.files import picture_size, read_json
 from realhead.capture.frame import Frame, View
-from realhead.capture.layout import Entry, read_entries, read_frame, read_split
+from realhead.capture.layout import Entry, read_entries, read_frame, read_info, read_smirk, read_split
 from realhead.errors import CaptureError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Capture:
                 f"{folder} is no capture: it has no transforms.json. Make one with `realhead data`, `realhead track` "
                 "or `realhead import`."
             )
-        info = read_json(folder / "realhead.json") if (folder / "realhead.json").exists() else {}
+        info = read_info(folder / "realhead.json")
         entries, broken = read_entries(folder)
         for sentence in broken:
             _log.warning("left out: %s", sentence)
@@ -92,15 +92,15 @@ class Capture:
     def head(self) -> Head:
         """The head model that the parameters belong to."""
         if self._head is None:
-            if "head" not in self.info:
+            if not self.info.get("head", {}).get("name"):
                 raise CaptureError(
                     f"{self.folder} has no realhead.json, so its FLAME edition is unknown: pass head=load_head(...) or "
                     "run `realhead import vhap`."
                 )
             self._head = _named_head(self.info["head"].get("source", self.info["head"]["name"]))
-            if self._head.hash != self.info["head"]["hash"]:
+            if self._head.hash != (made_with := self.info["head"].get("hash", self._head.hash)):
                 raise CaptureError(
-                    f"{self.folder} was made with head {self.info['head']['hash']} but '{self._head.name}' here is "
+                    f"{self.folder} was made with head {made_with} but '{self._head.name}' here is "
                     f"{self._head.hash}: make the capture again, or open it with the head it was made with."
                 )
         return self._head
@@ -146,7 +146,16 @@ class Capture:
     def _read_frame(self, timestep: int) -> Frame:
         if timestep not in self.parameter_files:
             raise CaptureError(f"{self.folder} has no timestep {timestep}.")
-        return read_frame(self.parameter_files[timestep], timestep, *self._counts)
+        frame = read_frame(self.parameter_files[timestep], timestep, *self._counts)
+        try:
+            return replace(frame, smirk=read_smirk(self.smirk_file(timestep)))
+        except CaptureError as error:  # the tracker's own expression serves as well
+            _log.warning("%s", error)
+            return frame
+
+    def smirk_file(self, timestep: int) -> Path:
+        """Where SMIRK's expression of a timestep is kept, if it was run."""
+        return self.folder / "smirk" / f"{timestep:05d}.npz"
 
     def view(self, timestep: int, camera: str) -> View:
         """One picture; a KeyError-free sentence if the capture has no such picture."""

@@ -26,6 +26,8 @@ class Frame:
         pose: Axis-angle rotations in radians of root, neck, jaw, left eye, right eye, shape [5, 3].
         translation: Root translation in metres [3].
         eyelids: Left and right eyelid in [0, 1], shape [2], or None.
+        smirk: What SMIRK saw in the frontal picture: 50 expressions and the jaw's axis-angle of FLAME 2020, [53], or
+            None. Only the expression map is made of it.
     """
 
     timestep: int
@@ -34,10 +36,11 @@ class Frame:
     pose: Float[Tensor, "5 3"]
     translation: Float[Tensor, "3"]
     eyelids: Float[Tensor, "2"] | None = None
+    smirk: Float[Tensor, "53"] | None = None
 
     def parameters(self) -> dict[str, Tensor | None]:
         """Keyword arguments of `Head.forward`, with a leading batch of one."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "timestep"}
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("timestep", "smirk")}
         return {name: None if value is None else value[None] for name, value in values.items()}
 
     @property

@@ -6,12 +6,14 @@ Two traps of that layout are undone here and nowhere else: the camera matrices h
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from realhead.capture.camera import Camera
 from realhead.capture.files import inside, read_json, read_npz
@@ -21,6 +23,9 @@ from realhead.errors import CaptureError, OutsideError
 MAX_SIDE = 16384
 CROOKED = 0.02
 """Largest departure of a camera's rotation from an orthonormal matrix (files are written in single precision)."""
+FARTHEST = 1e6
+"""Beyond any length, pixel or coefficient."""
+MOST_TIMESTEPS, MOST_CAMERAS = 10**7, 1000
 ROTATIONS = ("rotation", "neck_pose", "jaw_pose")
 
 
@@ -64,10 +69,24 @@ def read_split(path: Path) -> set[tuple[int, str]]:
     Raises:
         CaptureError: The file is malformed.
     """
-    try:
-        return {(int(raw["timestep_index"]), camera_name(raw)) for raw in frame_list(path)}
-    except (KeyError, TypeError, ValueError) as error:
-        raise CaptureError(f"{path}: {error} is missing or malformed; export the capture again.") from error
+    return {_key(raw, f"{path}, frame {index}") for index, raw in enumerate(frame_list(path))}
+
+
+def read_info(path: Path) -> dict:
+    """The content of realhead.json; empty where there is none.
+
+    Raises:
+        CaptureError: A name in it is no text.
+    """
+    info = read_json(path) if path.exists() else {}
+    head = info.get("head", {})
+    named = [info.get(key) for key in ("person", "sequence")]
+    named += [head.get(key) for key in ("name", "hash", "edition", "source")] if isinstance(head, dict) else [0]
+    if not all(value is None or isinstance(value, str) for value in named):
+        raise CaptureError(
+            f"{path}: 'person', 'sequence' and what 'head' holds must be texts; restore the file, or import again."
+        )
+    return info
 
 
 def frame_list(path: Path) -> list[dict]:
@@ -78,40 +97,61 @@ def frame_list(path: Path) -> list[dict]:
     return frames
 
 
-def camera_name(raw: dict) -> str:
-    """Two digits, the camera's index."""
-    return f"{int(raw.get('camera_index', 0)):02d}"
-
-
-def _entry(folder: Path, raw: dict, index: int) -> Entry:
-    where = f"{folder / 'transforms.json'}, frame {index}"
+def _value(raw: dict, key: str, read: Callable[[Any], Any], legal: Callable[[Any], bool], where: str, kind: str) -> Any:
+    """The value under a key, refused by the key's name if it cannot be read or is not legal."""
     try:
-        opengl = torch.tensor(raw["transform_matrix"], dtype=torch.float64)
-        width, height = int(raw["w"]), int(raw["h"])
-        fx, fy, cx = float(raw["fl_x"]), float(raw["fl_y"]), float(raw["cx"])
-        cy = height - float(raw["cy"])  # stored flipped
-        paths = [raw["file_path"], raw["flame_param_path"]]
-        timestep, name = int(raw["timestep_index"]), camera_name(raw)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        if isinstance(error, KeyError) and isinstance(raw, dict) and "mesh_path" in raw:
-            raise CaptureError(
-                f"{where} names meshes: export with VHAP's mode 'param', which is its default."
-            ) from error
-        raise CaptureError(f"{where}: {error} is missing or malformed; export the capture again.") from error
-    finite = all(math.isfinite(v) for v in (fx, fy, cx, cy)) and bool(opengl.isfinite().all())
-    if opengl.shape != (4, 4) or not finite or not 0 < width <= MAX_SIDE or not 0 < height <= MAX_SIDE:
-        raise CaptureError(f"{where}: the camera is not a finite 4x4 pose with a size.")
-    rotation = opengl[:3, :3]
-    if fx <= 0 or fy <= 0 or (rotation @ rotation.T - torch.eye(3)).abs().max() > CROOKED or rotation.det() < 0:
-        raise CaptureError(
-            f"{where}: the camera's rotation is none (or its focal length is not positive); export again."
-        )
+        value = read(raw[key])
+        if legal(value):
+            return value
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError):
+        pass
+    raise CaptureError(f"{where}: '{key}' is missing or is no {kind}; export the capture again.")
+
+
+def _key(raw: Any, where: str) -> tuple[int, str]:
+    """Timestep, and the camera's index in two digits."""
+    if not isinstance(raw, dict):
+        raise CaptureError(f"{where} describes no picture; export the capture again.")
+    timestep = _value(raw, "timestep_index", int, lambda n: 0 <= n < MOST_TIMESTEPS, where, "number of a timestep")
+    camera = _value({"camera_index": 0} | raw, "camera_index", int, lambda n: 0 <= n < MOST_CAMERAS, where,
+                    "number of a camera")  # fmt: skip
+    return timestep, f"{camera:02d}"
+
+
+def is_rigid(pose: Tensor) -> bool:
+    """Whether a 4x4 matrix is finite and turns and shifts only (files are written in single precision)."""
+    if pose.shape != (4, 4) or not (pose.abs() < FARTHEST).all():  # false for NaN
+        return False
+    rotation, last = pose[:3, :3], pose.new_tensor([0, 0, 0, 1])
+    crooked = (rotation @ rotation.T - torch.eye(3, dtype=pose.dtype)).abs().max()
+    return bool(crooked <= CROOKED and rotation.det() > 0 and (pose[3] - last).abs().max() <= CROOKED)
+
+
+def _camera(raw: dict, name: str, where: str) -> Camera:
+    def number(key: str, legal: Callable[[float], bool], kind: str) -> float:
+        return _value(raw, key, float, legal, where, kind)
+
+    width, height = (
+        _value(raw, key, int, lambda n: 0 < n <= MAX_SIDE, where, f"size in pixels up to {MAX_SIDE}") for key in "wh"
+    )
+    fx, fy = (number(key, lambda x: 0 < x < FARTHEST, "finite focal length above 0") for key in ("fl_x", "fl_y"))
+    cx, cy = (number(key, lambda x: abs(x) < FARTHEST, "finite number") for key in ("cx", "cy"))
+    opengl = _value(raw, "transform_matrix", lambda m: torch.tensor(m, dtype=torch.float64), is_rigid, where,
+                    "finite 4x4 pose (rotation and position)")  # fmt: skip
     world_from_cam = opengl * torch.tensor([1.0, -1.0, -1.0, 1.0], dtype=torch.float64)  # OpenGL -> OpenCV axes
-    K = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], dtype=torch.float32)
-    camera = Camera(K, torch.linalg.inv(world_from_cam).float(), width, height, name)
-    image, parameters = (inside(folder, path) for path in paths)
+    K = torch.tensor([[fx, 0, cx], [0, fy, height - cy], [0, 0, 1]], dtype=torch.float32)  # cy is stored flipped
+    return Camera(K, torch.linalg.inv(world_from_cam).float(), width, height, name)
+
+
+def _entry(folder: Path, raw: Any, index: int) -> Entry:
+    where = f"{folder / 'transforms.json'}, frame {index}"
+    timestep, name = _key(raw, where)
+    if "mesh_path" in raw and "flame_param_path" not in raw:
+        raise CaptureError(f"{where} names meshes: export with VHAP's mode 'param', which is its default.")
+    camera = _camera(raw, name, where)
+    paths = [inside(folder, _value(raw, key, str, bool, where, "path")) for key in ("file_path", "flame_param_path")]
     mask = raw.get("fg_mask_path")
-    return Entry(timestep, camera, image, inside(folder, mask) if mask else None, parameters)
+    return Entry(timestep, camera, paths[0], inside(folder, mask) if mask else None, paths[1])
 
 
 def read_frame(path: Path, timestep: int, num_shape: int, num_expression: int) -> Frame:
@@ -127,38 +167,62 @@ def read_frame(path: Path, timestep: int, num_shape: int, num_expression: int) -
         CaptureError: A key is absent, of another size, not finite, or belongs to another head.
     """
     data = read_npz(path)
-    try:
-        for key in (*ROTATIONS, "eyes_pose"):
-            if data[key].size == (12 if key == "eyes_pose" else 6):
-                raise CaptureError(
-                    f"{path}: '{key}' holds 6D rotations where axis-angle belongs: convert them, or import the "
-                    "tracker's .frame files with `realhead import insta`."
-                )
-        pose = [data[k].reshape(3) for k in ROTATIONS] + list(data["eyes_pose"].reshape(2, 3))
-        arrays = {
-            "shape": _cut(data["shape"], num_shape, "shape", path),
-            "expression": _cut(data["expr"], num_expression, "expression", path),
-            "pose": np.stack(pose),
-            "translation": data["translation"].reshape(3),
-            "eyelids": data["eyelids"].reshape(2) if "eyelids" in data else None,
-        }
-        tensors = {k: None if a is None else torch.from_numpy(a.astype(np.float32)) for k, a in arrays.items()}
-    except (KeyError, ValueError, TypeError) as error:
-        if isinstance(error, CaptureError):
-            raise
-        raise CaptureError(f"{path} is not a FLAME parameter file: {error}; export it again.") from error
-    for name, tensor in tensors.items():
-        if tensor is not None and not tensor.isfinite().all():
-            raise CaptureError(f"{path} holds NaN or infinite values in {name}; track this timestep again.")
-    return Frame(timestep, **tensors)
+    sizes = dict.fromkeys((*ROTATIONS, "translation"), 3) | {"eyes_pose": 6}
+    sizes |= {"eyelids": 2} if "eyelids" in data else {}
+    values = {key: _parameter(data, key, size, path) for key, size in sizes.items()}
+    pose = np.concatenate([values[key] for key in (*ROTATIONS, "eyes_pose")]).reshape(5, 3)
+    arrays = {
+        "shape": _cut(_parameter(data, "shape", None, path), num_shape, "shape", path),
+        "expression": _cut(_parameter(data, "expr", None, path), num_expression, "expression", path),
+        "pose": pose,
+        "translation": values["translation"],
+    }
+    tensors = {name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
+    eyelids = torch.from_numpy(values["eyelids"].astype(np.float32)) if "eyelids" in values else None
+    return Frame(timestep, **tensors, eyelids=eyelids)
+
+
+def read_smirk(path: Path) -> Tensor | None:
+    """What SMIRK saw at one timestep, as `Frame.smirk` has it; None where there is no such file.
+
+    Raises:
+        CaptureError: The file is damaged or is not SMIRK's.
+    """
+    if not path.exists():
+        return None
+    data = read_npz(path, only=("expression", "jaw"))
+    parts = [data.get(key, np.zeros(0)).reshape(-1) for key in ("expression", "jaw")]
+    if [part.size for part in parts] != [50, 3] or not all(np.isfinite(part).all() for part in parts):
+        raise CaptureError(
+            f"{path} does not hold SMIRK's 50 'expression' and its 'jaw': remove it and run SMIRK again."
+        )
+    return torch.from_numpy(np.concatenate(parts).astype(np.float32))
+
+
+def _parameter(data: dict[str, np.ndarray], key: str, size: int | None, path: Path) -> np.ndarray:
+    """The numbers under a key, flat."""
+    if key not in data:
+        raise CaptureError(f"{path} lacks '{key}', so it is not a FLAME parameter file; export it again.")
+    values = data[key].reshape(-1)
+    if values.dtype.kind not in "fiu":
+        raise CaptureError(f"{path}: '{key}' holds no numbers; export it again.")
+    if size is not None and values.size == 2 * size and size % 3 == 0:
+        raise CaptureError(
+            f"{path}: '{key}' holds 6D rotations where axis-angle belongs: convert them, or import the tracker's "
+            ".frame files with `realhead import insta`."
+        )
+    if size is not None and values.size != size:
+        raise CaptureError(f"{path}: '{key}' holds {values.size} numbers instead of {size}; export it again.")
+    if not (np.abs(values.astype(np.float64)) < FARTHEST).all():
+        raise CaptureError(f"{path} holds NaN, infinite or absurd values in '{key}'; track this timestep again.")
+    return values
 
 
 def _cut(values: np.ndarray, count: int, what: str, path: Path) -> np.ndarray:
-    """The first coefficients, if the others say nothing."""
-    flat = values.reshape(-1)
-    if flat[count:].any():
+    """The first coefficients, if the others say nothing; zeros for those that the file does not have."""
+    if values[count:].any():
         raise CaptureError(
             f"{path} has more than {count} {what} coefficients that are not zero, so they belong to another head: open "
             "the capture with the head it was tracked with."
         )
-    return flat[:count]
+    return np.pad(values[:count], (0, max(0, count - len(values))))

@@ -79,9 +79,17 @@ class CaptureWriter:
             mask: uint8 [H, W], straight alpha.
         """
         stem = f"{frame.timestep:05d}_{int(camera.name):02d}"
-        Image.fromarray(image).save(self.folder / "images" / f"{stem}.png", compress_level=1)
-        Image.fromarray(mask).save(self.folder / "fg_masks" / f"{stem}.png", compress_level=1)
+        save_image(mask, self.folder / "fg_masks" / f"{stem}.png", compress_level=1)
+        save_image(image, self.folder / "images" / f"{stem}.png", compress_level=1)
         self._add_entry(frame, camera, stem, (".png", ".png"))
+
+    def keep(self, frame: Frame, camera: Camera) -> bool:
+        """Takes over a picture that `add` wrote in an earlier, stopped run; False if it is not there."""
+        stem = f"{frame.timestep:05d}_{int(camera.name):02d}"
+        if not (self.folder / "images" / f"{stem}.png").exists():  # written after its mask
+            return False
+        self._add_entry(frame, camera, stem, (".png", ".png"))
+        return True
 
     def add_files(self, frame: Frame, camera: Camera, image: Path, mask: Path | None) -> None:
         """Adds a picture that lies on disk already, on white, without decoding it: linked where that can be done.
@@ -157,6 +165,14 @@ class CaptureWriter:
             "camera_indices": sorted({c for _, c in keys}),
             "frames": frames,
         }
+
+
+def save_image(pixels: np.ndarray, path: Path, **options) -> None:
+    """Writes a picture in one step, so that a killed run leaves none that is cut off; `options` go to Pillow."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}")
+    Image.fromarray(pixels).save(temporary, format=Image.registered_extensions()[path.suffix], **options)
+    os.replace(temporary, path)
 
 
 def write_json(path: Path, content: dict) -> None:

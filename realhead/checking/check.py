@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from realhead.capture.capture import Capture
 from realhead.checking import faults, inventory, sheet
+from realhead.checking.assets import asset_files, check_assets
 from realhead.checking.evidence import choose, gather
 from realhead.checking.nersemble import check_nersemble
+from realhead.condition.expression import expression_source
 from realhead.doctor import Finding
 from realhead.errors import CaptureError, RealheadError
-from realhead.head import load_head
 from realhead.head.flame_editions import find_edition, user_files
 from realhead.head.model import Head
 from realhead.importing import vhap
-from realhead.importing.recognise import Kind, edition_for, head_for, read_any, recognise
+from realhead.importing.recognise import Kind, edition_for, head_for, read_any, recognise, shared_head
 from realhead.importing.recording import Recording
 
 log = logging.getLogger(__name__)
@@ -31,12 +32,19 @@ class Report:
     Attributes:
         folder: What was checked.
         findings: One line each.
-        picture: Contact sheet of overlays, uint8 [H, W, 3], or None.
+        tiles: Overlays, uint8 [TILE, width, 3] each.
+        sizes: Width and height of the pictures.
     """
 
     folder: Path
     findings: tuple[Finding, ...]
-    picture: np.ndarray | None = None
+    tiles: tuple[np.ndarray, ...] = ()
+    sizes: frozenset[tuple[int, int]] = frozenset()
+
+    @property
+    def picture(self) -> np.ndarray | None:
+        """Contact sheet of the overlays, uint8 [H, W, 3], or None where there are none."""
+        return sheet.grid(self.tiles) if self.tiles else None
 
     @property
     def problems(self) -> list[Finding]:
@@ -55,22 +63,27 @@ class Report:
 
 
 def check(folder: Path, head: str | None = None, tracker: Path | None = None) -> Report:
-    """Checks one folder.
+    """Checks a folder, or every capture and export in it.
 
     Args:
-        folder: A capture, a VHAP export, an INSTA or FlashAvatar folder, or NeRSemble's.
+        folder: A capture, a VHAP export, an INSTA or FlashAvatar folder, a folder of such folders, NeRSemble's,
+            or the folder of the licensed files.
         head: "open" or a FLAME file; default: the one that the capture names, else the user's of the right edition.
         tracker: Folder of metrical-tracker's .frame files.
 
     Raises:
         CaptureError: The folder is of no known format, or nothing in it can be used.
     """
-    kind = recognise(folder)
+    if parts := captures_in(folder):
+        return _check_each(folder, parts, head, tracker)
+    try:
+        kind = recognise(folder)
+    except CaptureError:
+        if files := asset_files(folder):
+            return Report(folder, tuple(check_assets(files)))
+        raise
     if kind == "nersemble":
         return Report(folder, tuple(check_nersemble(folder)))
-    if kind == "vhap" and not (folder / "transforms.json").is_file():
-        parts = ", ".join(path.name for path in vhap.exports(folder)[:5])
-        raise CaptureError(f"{folder} holds several exports ({parts} ...): check them one by one.")
     model, stated, early = _head(folder, kind, head)
     try:
         recording = read_any(folder, model, kind, tracker)
@@ -82,13 +95,56 @@ def check(folder: Path, head: str | None = None, tracker: Path | None = None) ->
     return examine(recording, kind, stated, early)
 
 
+def captures_in(folder: Path) -> list[Path]:
+    """Captures, exports and actors up to two folders down (PERSON/SEQUENCE); none where the folder itself is one."""
+    marks = ("transforms.json", "imgs")
+    if any((folder / mark).exists() for mark in marks):
+        return []
+    found = {path.parent for depth in ("*", "*/*") for mark in marks for path in folder.glob(f"{depth}/{mark}")}
+    return vhap.without_unions(sorted(found))
+
+
+def _check_each(folder: Path, parts: list[Path], head: str | None, tracker: Path | None) -> Report:
+    """One line for each good capture, and whatever the others have to be told."""
+    from tqdm import tqdm
+
+    findings, reports = [], []
+    for part in tqdm(parts, unit="capture", desc="check", mininterval=1.0):
+        name = str(part.relative_to(folder))
+        try:
+            report = check(part, head, tracker)
+        except CaptureError as error:
+            findings.append(Finding("unreadable", "problem", str(error), "mend it, or move it elsewhere"))
+            continue
+        reports.append(report)
+        good = "; ".join(f.found for f in report.findings if f.topic in ("cameras", "frames", "overlay"))
+        told = [f for f in report.findings if f.state == "problem" or f.topic == "left out"]
+        findings += [replace(f, found=f"{name}: {f.found}") for f in told]
+        if not report.problems:
+            findings.append(Finding(name, "ok", good))
+    if not reports:
+        raise CaptureError(findings[0].found)
+    sizes = frozenset().union(*(report.sizes for report in reports))
+    findings.insert(0, Finding("format", "ok", f"a folder of {len(parts)} captures"))
+    findings.insert(1, _one_size(sizes))
+    tiles = [tile for report in reports for tile in report.tiles[:1]]
+    return Report(folder, tuple(findings), tuple(tiles[:: -(-len(tiles) // sheet.MOST_TILES) or 1]), sizes)
+
+
+def _one_size(sizes: frozenset[tuple[int, int]]) -> Finding:
+    shown = f"pictures of {', '.join(f'{width}x{height}' for width, height in sorted(sizes))}"
+    if len(sizes) <= 1:
+        return Finding("sizes", "ok", shown)
+    return Finding("sizes", "problem", shown, "training wants one size: export all captures at one scale")
+
+
 def _head(folder: Path, kind: Kind, name: str | None) -> tuple[Head, str | None, list[Finding]]:
     """The head, the edition that the folder itself states, and findings on the way."""
     if kind != "capture":
         return head_for(kind, name)[0], None, []
     capture = Capture.open(folder)
     named = capture.info.get("head", {})
-    model = load_head(name) if name else _named_head(capture, named)
+    model = shared_head(name) if name else _named_head(capture, named)
     if named.get("hash") not in (None, model.hash) and named.get("edition") in (None, model.edition):
         seen = f"the capture was made with head {named['hash']} ({named.get('name')}), not {model.hash}"
         return model, None, [Finding("wrong FLAME edition", "problem", seen, "pass that head with --head")]
@@ -104,7 +160,7 @@ def _named_head(capture: Capture, named: dict) -> Head:
         if found is None:
             raise CaptureError(f"The head of {capture.folder}, {source}, is not here: name its file with --head.")
         source = str(found)
-    return load_head(source)
+    return shared_head(source)
 
 
 def examine(recording: Recording, kind: Kind, stated: str | None = None, early: list[Finding] | None = None) -> Report:
@@ -119,7 +175,9 @@ def examine(recording: Recording, kind: Kind, stated: str | None = None, early: 
     head, findings = recording.head, list(early or [])
     total = len(recording.frames) + len(recording.broken)
     if not recording.frames:
-        return Report(recording.folder, (*findings, *inventory.broken(recording.broken, total)))
+        findings += inventory.broken(recording.broken, total)
+        findings.append(Finding("frames", "problem", "none can be used", "see what is left out, and why"))
+        return Report(recording.folder, tuple(findings))
     damaged, bad = inventory.unreadable(recording)
     recording.shots = [shot for shot in recording.shots if (shot.timestep, shot.camera.name) not in bad]
     exhibits, undecoded = gather(recording, choose(recording))
@@ -129,7 +187,9 @@ def examine(recording: Recording, kind: Kind, stated: str | None = None, early: 
     wrong_edition = faults.editions(head, edition_for(kind), stated)
     findings += wrong_edition
     if kind != "insta":
-        findings += faults.offset_rows(inventory.offset_rows(Capture.open(recording.folder, head)), head)
+        capture = Capture.open(recording.folder, head)
+        findings += faults.offset_rows(inventory.offset_rows(capture), head)
+        findings.append(Finding("expressions", "ok", f"their maps are made of {expression_source([capture])}"))
     turned, unusable = faults.rotations(recording.frames)
     findings += turned
     findings += faults.masks(exhibits, recording.frames, head)
@@ -138,8 +198,8 @@ def examine(recording: Recording, kind: Kind, stated: str | None = None, early: 
         findings += seen
         if not any(f.state == "problem" for f in seen):
             findings += faults.steps(exhibits, recording.frames, head)
-    picture = sheet.contact_sheet(exhibits, recording.frames, head) if exhibits else None
-    return Report(recording.folder, tuple(findings), picture)
+    sizes = frozenset((shot.camera.width, shot.camera.height) for shot in recording.shots)
+    return Report(recording.folder, tuple(findings), sheet.overlays(exhibits, recording.frames, head), sizes)
 
 
 def _other_heads(head: Head) -> list[Head]:
@@ -149,7 +209,7 @@ def _other_heads(head: Head) -> list[Head]:
     others = {}
     for path in user_files():
         try:
-            other = load_head(path)
+            other = shared_head(str(path))
         except RealheadError as error:
             log.warning("%s", error)
             continue

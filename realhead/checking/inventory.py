@@ -55,10 +55,10 @@ def _distance(recording: Recording) -> Finding:
         if frame is not None:
             gaps.append(float(torch.linalg.norm(shot.camera.centre - frame.translation)))
     low, high = (min(gaps), max(gaps)) if gaps else (float("nan"),) * 2
-    shown = f"the head is {low:.2f} to {high:.2f} from the cameras"
+    shown = f"the head is {low:.2f} to {high:.2f} m from the cameras"
     if NEAR <= low and high <= FAR:
-        return Finding("units", "ok", f"{shown} m")
-    return Finding("units", "absent", shown, "in metres that is unusual: see the overlays")
+        return Finding("units", "ok", shown)
+    return Finding("units", "absent", shown, "that is unusual: see the overlays")
 
 
 def _coefficients(recording: Recording) -> Finding:

@@ -1,4 +1,6 @@
-"""NeRSemble's own folders have no mesh yet: calibration, videos and completeness are what can be checked."""
+"""NeRSemble's own folders, and what `realhead import nersemble` makes of them for VHAP, have no mesh yet: calibration
+and completeness are what can be checked.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,10 @@ from pathlib import Path
 import torch
 
 from realhead.capture.camera import Camera
-from realhead.capture.files import read_json
 from realhead.doctor import Finding
 from realhead.errors import CaptureError
 from realhead.importing.colour import TERMS
-from realhead.importing.nersemble import SERIALS, read_calibration
+from realhead.importing.nersemble import SERIALS, read_calibration, read_colours
 from realhead.importing.nersemble_split import PARTICIPANT
 
 AROUND = 0.5
@@ -22,7 +23,8 @@ AROUND = 0.5
 def check_nersemble(folder: Path) -> list[Finding]:
     """One line per topic over all participants."""
     people = sorted(p for p in folder.iterdir() if p.is_dir() and PARTICIPANT.fullmatch(p.name))
-    videos: Counter[str] = Counter()
+    prepared = (folder / "track.sh").is_file()
+    sequences: Counter[str] = Counter()
     findings, broken = [], []
     for person in people:
         try:
@@ -32,24 +34,26 @@ def check_nersemble(folder: Path) -> list[Finding]:
         for sequence in sorted((person / "sequences").glob("*")):
             if sequence.name == "BACKGROUND":
                 continue
-            count = len(list((sequence / "images").glob("cam_*.mp4")))
-            videos["good" if count == len(SERIALS) else "short"] += 1
+            count = len({path.stem.split("_")[1] for path in sequence.glob("images*/cam_*")})
+            sequences["good" if count == len(SERIALS) else "short"] += 1
             if count < len(SERIALS):
-                broken.append(f"{sequence} has {count} of {len(SERIALS)} videos")
-    head = Finding("format", "ok", f"NeRSemble v2, {len(people)} participants, {videos.total()} sequences")
+                broken.append(f"{sequence} has {count} of {len(SERIALS)} cameras")
+    name = "NeRSemble v2, prepared for VHAP" if prepared else "NeRSemble v2"
+    head = Finding("format", "ok", f"{name}: {len(people)} participants, {sequences.total()} sequences")
     findings = [head, *findings]
     if broken:
         shown = "; ".join(broken[:5]) + ("; ..." if len(broken) > 5 else "")
-        findings.append(Finding("left out", "absent", shown, "download them again with nersemble-data"))
-    if not people or len(broken) >= len(people) + videos.total():
+        findings.append(Finding("left out", "absent", shown, "download them with nersemble-data"))
+    if not people or len(broken) >= len(people) + sequences.total():
         findings.append(Finding("participants", "problem", "none can be used", "see above"))
-    findings.append(Finding("next", "ok", "realhead import nersemble, then VHAP, then realhead import vhap"))
+    first = f"{folder / 'track.sh'} in a clone of VHAP" if prepared else "realhead import nersemble, then VHAP"
+    findings.append(Finding("next", "ok", f"{first}, then realhead import vhap"))
     return findings
 
 
 def _calibration(person: Path) -> list[Finding]:
     cameras = read_calibration(person)
-    colours = read_json(person / "calibration" / "color_calibration.json")
+    colours = read_colours(person)
     findings = []
     centre, behind = meeting_point(list(cameras.values()))
     if behind > len(cameras) / 2:
@@ -62,7 +66,7 @@ def _calibration(person: Path) -> list[Finding]:
     if not (0.3 < cx < 0.7 and 0.3 < cy < 0.7):
         seen = f"{person.name}: the principal point is at {cx:.0%}, {cy:.0%} of {first.width}x{first.height} pixels"
         findings.append(Finding("intrinsics", "problem", seen, "they must be of the full size, 3208x2200"))
-    wrong = [s for s in cameras if len(colours.get(s, [])) != 3 or len(colours[s][0]) not in TERMS]
+    wrong = [s for s in cameras if s not in colours or colours[s].shape not in {(3, count) for count in TERMS}]
     if wrong:
         seen = f"{person.name}: no colour matrix of 3 rows for {', '.join(wrong[:3])}"
         findings.append(Finding("colours", "problem", seen, "download color_calibration.json again"))

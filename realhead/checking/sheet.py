@@ -70,10 +70,14 @@ def _shade(head: Head, frame: Frame, camera, faces: np.ndarray) -> np.ndarray:
     return np.array(BLUE) * (0.25 + 0.75 * facing)[:, None]
 
 
-def contact_sheet(exhibits: Sequence[Exhibit], frames: dict[int, Frame], head: Head) -> np.ndarray:
-    """Up to twenty overlays in a grid, uint8 [H, W, 3]."""
+def overlays(exhibits: Sequence[Exhibit], frames: dict[int, Frame], head: Head) -> tuple[np.ndarray, ...]:
+    """Up to twenty overlays, uint8 [TILE, width, 3] each."""
     chosen = list(exhibits)[:: max(1, -(-len(exhibits) // MOST_TILES))]
-    tiles = [draw(exhibit, frames[exhibit.shot.timestep], head) for exhibit in chosen]
+    return tuple(draw(exhibit, frames[exhibit.shot.timestep], head) for exhibit in chosen)
+
+
+def grid(tiles: Sequence[np.ndarray]) -> np.ndarray:
+    """Tiles side by side on white, uint8 [H, W, 3]."""
     width = max(tile.shape[1] for tile in tiles)
     columns = max(1, min(len(tiles), round((1.6 * len(tiles) * TILE / width) ** 0.5)))
     rows = -(-len(tiles) // columns)

@@ -14,6 +14,8 @@ def data(
     out: Out,
     size: Literal["mini", "laptop", "paper", "wild"] = "laptop",
     people: Annotated[int | None, arg(metavar="INT")] = None,
+    timesteps: Annotated[int | None, arg(metavar="INT")] = None,
+    frames: Annotated[int | None, arg(metavar="INT")] = None,
     tracking: Literal["exact", "studio", "wild"] | None = None,
     processes: int = 2,
     seed: int = 0,
@@ -24,13 +26,16 @@ def data(
         out: Folder of the data set; finished captures in it are kept.
         size: mini (minutes), laptop, paper (as many as NeRSemble), or wild (one camera, changing light).
         people: Another number of people than the size has.
+        timesteps: Another number of timesteps a sequence (laptop: 3, neutral included).
+        frames: Another length of the clips in the wild (1600; the paper's have 3600).
         tracking: Noise of the stored parameters; studio, or wild for size wild, when not given.
         processes: Processes that render.
         seed: Seed of the people; no two seeds share any.
     """
     from realhead.capture.openheads.generate import generate
 
-    print(generate(out, size, people=people, seed=seed, tracking=tracking, processes=processes))
+    extent = {"people": people, "timesteps": timesteps, "frames": frames}
+    print(generate(out, size, **extent, seed=seed, tracking=tracking, processes=processes))
 
 
 def track(

@@ -42,7 +42,7 @@ def import_(
         split: nersemble, vhap: who trains and who tests; data/nersemble_split.json when not given.
         fps: nersemble: pictures a second.
         scale: nersemble: divisor of the pictures' size.
-        matting: nersemble: who makes masks; VHAP's own tools do when none.
+        matting: nersemble: who makes the masks that VHAP wants; you, by other tools, when none.
         weights: smirk: SMIRK_em1.pt; the one in REALHEAD_ASSETS when not given.
     """
     from realhead.importing import run
@@ -58,7 +58,7 @@ def import_(
 
 
 def check(folder: Source, head: HeadName = None, tracker: OptionalPath = None, out: OptionalPath = None) -> None:
-    """Checks a capture, a VHAP export, an INSTA or FlashAvatar folder or NeRSemble before anything is trained.
+    """Checks captures, VHAP exports, INSTA or FlashAvatar folders, NeRSemble or licensed files before any training.
 
     Prints a table of what was found, names known mistakes and how to mend them, and draws the mesh over pictures.
 

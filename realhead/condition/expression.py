@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import functools
+import os
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from realhead.errors import CaptureError
+from realhead.errors import RealheadError
+from realhead.head.flame_editions import find_edition
 from realhead.head.model import Head
 from realhead.head.uv import UVMap
 
 if TYPE_CHECKING:
     from realhead.capture.capture import Capture
+    from realhead.capture.frame import Frame
 
 CENTIMETRE = 100.0
 """The maps are in centimetres, so that typical values are near one (ours; the paper names no unit)."""
@@ -45,53 +49,60 @@ def expression_map(
     return uv_map.scatter(uv_map.interpolate(posed - neutral)) * CENTIMETRE
 
 
-def expression_source(capture: Capture, expression_head: Head | None) -> str:
-    """Where a capture's expression maps come from, in words for run cards.
+def smirk_head() -> Head | None:
+    """The user's FLAME 2020, which SMIRK's coefficients belong to; None where there is none."""
+    return _flame_2020(os.environ.get("REALHEAD_ASSETS"))
+
+
+@functools.lru_cache(maxsize=2)
+def _flame_2020(assets_folder: str | None) -> Head | None:
+    """Read once; the folder is a key because it decides which file is found."""
+    from realhead.head import load_head
+
+    path = find_edition("2020")
+    return None if path is None else load_head(path)
+
+
+def smirk_expression_map(frames: Sequence[Frame], head: Head, uv_map: UVMap) -> Float[Tensor, "b 3 r r"] | None:
+    """The paper's expression maps: SMIRK's expression and jaw on FLAME 2020, whatever FLAME edition the geometry has.
+
+    All editions have the same mesh, so the offsets of FLAME 2020's vertices may be laid out in the geometry's UV space.
 
     Args:
-        capture: The capture, with or without SMIRK's files beside it.
-        expression_head: FLAME 2020, or None where the user has none.
-    """
-    if smirk_files(capture) and expression_head is not None:
-        return "SMIRK's expression and jaw on FLAME 2020 (as the paper)"
-    reason = "FLAME 2020 is absent" if smirk_files(capture) else "SMIRK was not run"
-    return f"the tracker's own expression and jaw ({reason})"
+        frames: Driving frames.
+        head: The geometry.
+        uv_map: Its UV layout.
 
-
-def capture_expression_map(
-    capture: Capture, timestep: int, uv_map: UVMap, expression_head: Head | None = None
-) -> Float[Tensor, "3 r r"]:
-    """The expression map of one timestep: by SMIRK and FLAME 2020 where both are there, else by the tracker.
-
-    Args:
-        capture: The capture.
-        timestep: Which one.
-        uv_map: The geometry's UV layout; all FLAME editions share their mesh.
-        expression_head: FLAME 2020, whatever edition the geometry has.
+    Returns:
+        The maps; None where SMIRK did not see every frame, FLAME 2020 is absent, or the geometry is no FLAME: then the
+        tracker's own expression and jaw serve.
 
     Raises:
-        CaptureError: SMIRK's file is damaged, or the expression head is no FLAME 2020 or has another mesh.
+        RealheadError: The user's FLAME 2020 cannot be read or is of another edition.
     """
-    path = smirk_files(capture).get(timestep)
-    if path is None or expression_head is None:
-        frame = capture.frame(timestep).parameters()
-        return expression_map(capture.head, uv_map, frame["expression"], frame["pose"], frame["eyelids"])[0]
-    if expression_head.edition != "2020" or expression_head.num_vertices != capture.head.num_vertices:
-        raise CaptureError(
-            f"SMIRK's coefficients need FLAME 2020, not '{expression_head.name}' ({expression_head.edition}), on a "
-            "capture that was tracked with FLAME: pass generic_model.pkl, or remove the folder smirk/."
+    if head.edition is None or any(frame.smirk is None for frame in frames) or (source := smirk_head()) is None:
+        return None
+    if source.edition != "2020" or source.num_vertices != head.num_vertices:
+        raise RealheadError(
+            f"SMIRK's coefficients need FLAME 2020, but '{source.name}' is {source.edition} with {source.num_vertices} "
+            f"vertices, and the geometry has {head.num_vertices}: keep the same companions beside both, or remove it."
         )
-    from realhead.capture.files import read_npz
-
-    data = read_npz(path, only=("expression", "jaw"))
-    if {k: v.size for k, v in data.items()} != {"expression": 50, "jaw": 3}:
-        raise CaptureError(f"{path} does not hold SMIRK's 50 expressions and its jaw: remove it and run SMIRK again.")
-    pose = torch.zeros(1, 5, 3)
-    pose[0, JAW] = torch.from_numpy(data["jaw"].reshape(3))
-    expression = torch.from_numpy(data["expression"].reshape(1, 50))
-    return expression_map(expression_head, uv_map, expression.float(), pose)[0]
+    seen = torch.stack([frame.smirk for frame in frames])
+    pose = seen.new_zeros(len(seen), 5, 3)
+    pose[:, JAW] = seen[:, 50:]
+    return expression_map(source, uv_map, seen[:, :50], pose)
 
 
-def smirk_files(capture: Capture) -> dict[int, Path]:
-    """SMIRK's file of every timestep that has one."""
-    return {int(p.stem): p for p in sorted((capture.folder / "smirk").glob("*.npz")) if p.stem.isdigit()}
+def expression_source(captures: Iterable[Capture]) -> str:
+    """Where the expression maps of captures come from, in words for run cards."""
+    own = "the tracker's own expression and jaw"
+    captures = list(captures)
+    seen = [all(capture.smirk_file(t).is_file() for t in capture.parameter_files) for capture in captures]
+    if not any(seen):
+        return f"{own} (SMIRK was not run)"
+    if captures[0].head.edition is None:
+        return f"{own} (SMIRK needs a FLAME head)"
+    if smirk_head() is None:
+        return f"{own} (SMIRK needs FLAME 2020, which is absent)"
+    some = "" if all(seen) else f" in {sum(seen)} of {len(seen)} captures, {own} in the others"
+    return f"SMIRK's expression and jaw on FLAME 2020{some}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from realhead.condition.mouth import MOUTH_CHANNELS, mouth_map, mouth_texels
 from realhead.condition.texture import identity_texture
 from realhead.errors import CaptureError, RealheadError
 from realhead.head.uv import UVMap
+from realhead.model.backbones import find_dino
 
 VERSION = 1
 """Counts changes of what the maps mean; part of every checkpoint's conditioning hash."""
@@ -93,7 +95,8 @@ def view_mouth_map(view: View, uv_map: UVMap, head, kind: str) -> Float[Tensor, 
 def conditioning(capture: Capture, uv_map: UVMap, kind: str = "gradient") -> Conditioning:
     """Reads the conditioning of a capture, or makes it and keeps it in `<capture>/conditioning/`.
 
-    The file's name holds a hash of all inputs, so a changed picture, parameter or layout makes a new one.
+    The file's name holds a hash of all inputs, so a changed picture, mask, parameter, layout or network makes a new
+    one.
     """
     path = capture.folder / "conditioning" / f"{_key(capture, uv_map, kind)}.npz"
     if path.exists():
@@ -101,7 +104,7 @@ def conditioning(capture: Capture, uv_map: UVMap, kind: str = "gradient") -> Con
             with np.load(path, allow_pickle=False) as data:
                 arrays = {k: torch.from_numpy(data[k]) for k in ("textures", "mouths")}
                 return Conditioning(uv_map, kind, timesteps=tuple(data["timesteps"].tolist()), **arrays)
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             _log.warning("%s is damaged and is made again", path)
     made = _make(capture, uv_map, kind)
     try:
@@ -144,9 +147,11 @@ def _key(capture: Capture, uv_map: UVMap, kind: str) -> str:
         digest.update(table.numpy().tobytes())
     inputs: list[Path] = [capture.folder / "transforms.json"]
     inputs += [driving_view(capture, t).image_path for t in capture.timesteps]
-    inputs += [view.image_path for view in neutral_views(capture)]
-    inputs += sorted((capture.folder / "flame_param").glob("*.npz"))
-    for path in inputs:
+    for view in neutral_views(capture):
+        inputs += [path for path in (view.image_path, view.mask_path) if path is not None]
+    inputs += [capture.parameter_files[t] for t in sorted(capture.parameter_files)]
+    weights = find_dino() if kind == "dino" else None
+    for path in (*inputs, *([weights] if weights else [])):
         stat = path.stat() if path.exists() else None
         digest.update(f"{path.name} {stat and (stat.st_size, stat.st_mtime_ns)}".encode())
     return digest.hexdigest()[:16]

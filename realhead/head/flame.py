@@ -1,12 +1,14 @@
 """FLAME's files (2020, 2023, 2023 Open) as a head: pickles, read without running them, or our own .npz of one.
 
-What the separately licensed companions would give (texture, masks, landmarks) is made from the geometry where they are
-absent; teeth and a mouth cavity, which no edition has, are always made.
+Of FLAME's separately licensed companions only the texture template is used, where it lies beside the model; else the
+texture is ours. Region masks, teeth and a mouth cavity are always made from the geometry, and landmarks come from our
+own table, so that these are the same for everyone.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,8 @@ EXPECTED = {
     "weights": (NUM_VERTICES, 5),
     "f": (NUM_FACES, 3),
 }
+EYELIDS = ("l_eyelid.npy", "r_eyelid.npy")
+"""SMIRK's eyelid offsets."""
 MOST_DIRECTIONS = 1000
 MAX_UNPACKED_BYTES = 512 * 2**20
 PARENTS = [-1, 0, 1, 1, 1]
@@ -69,7 +73,7 @@ def read_flame(path: Path) -> HeadData:
         expression_names=tuple(f"expression{k:03d}" for k in range(exprdirs.shape[2])),
         regions=flame_texture.regions(arrays["v_template"], faces),
         landmarks=flame_landmarks.embeddings(),
-        eyelids=_eyelids(raw, path),
+        eyelids=_eyelids(path),
     )
     return flame_mouth.with_mouth(data, own)
 
@@ -82,8 +86,6 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     raw = _read_npz(path) if path.suffix == ".npz" else read_pickle(path)
     arrays = {key: _checked(raw, key, shape, path) for key, shape in EXPECTED.items()}
     arrays = {key: array.astype(np.float32).astype(np.float64) for key, array in arrays.items()}
-    if arrays["shapedirs"].shape[2] > MOST_DIRECTIONS:
-        raise RealheadError(f"'shapedirs' in {path} has more directions than any FLAME edition: wrong or damaged.")
     _check_tree(raw, path)
     if arrays["f"].min() < 0 or arrays["f"].max() >= NUM_VERTICES:
         raise RealheadError(f"{path} has triangles with corners outside its vertices: download the file again.")
@@ -102,7 +104,7 @@ def convert(path: Path, out: Path) -> Path:
 
     Args:
         path: The official .pkl.
-        out: The .npz.
+        out: The .npz. What lies beside the pickle and shapes the head is copied beside it.
     """
     raw, arrays = read_arrays(path)
     edition, _ = claimed_edition(raw, arrays["v_template"], path)
@@ -110,22 +112,23 @@ def convert(path: Path, out: Path) -> Path:
     temporary = out.with_name(f".{out.stem}.{os.getpid()}.npz")
     np.savez_compressed(temporary, **single, **({"edition": np.array(edition)} if edition else {}))
     os.replace(temporary, out)
+    for companion in (*flame_texture.TEMPLATES, *EYELIDS):
+        if (path.parent / companion).is_file() and not (out.parent / companion).exists():
+            shutil.copyfile(path.parent / companion, out.parent / companion)
     return out
 
 
-def _eyelids(raw: dict[str, Any], path: Path) -> np.ndarray | None:
-    """SMIRK's eyelid offsets: `l_eyelid.npy` and `r_eyelid.npy` beside the model, or under 'eyelids' in our .npz."""
-    files = [path.parent / f"{side}_eyelid.npy" for side in "lr"]
-    if "eyelids" in raw:
-        arrays = list(np.asarray(raw["eyelids"]))
-    elif all(file.is_file() for file in files):
-        try:
-            arrays = [np.load(file, allow_pickle=False) for file in files]
-        except (ValueError, OSError, EOFError) as error:
-            raise RealheadError(f"{files[0]} or its neighbour is no plain array ({error}): copy them again.") from None
-    else:
+def _eyelids(path: Path) -> np.ndarray | None:
+    """SMIRK's eyelid offsets, if they lie beside the model."""
+    files = [path.parent / name for name in EYELIDS]
+    if not all(file.is_file() for file in files):
         return None
-    if len(arrays) != 2 or any(a.size != 3 * NUM_VERTICES or a.dtype.kind != "f" for a in arrays):
+    try:
+        # Mapped: a header that claims another size than the file has is refused, and nothing is read before the check.
+        arrays = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
+    except (ValueError, OSError, EOFError) as error:
+        raise RealheadError(f"{files[0]} or its neighbour is no plain array ({error}): copy them again.") from None
+    if any(a.size != 3 * NUM_VERTICES or a.dtype.kind != "f" for a in arrays):
         raise RealheadError(f"The eyelids of {path} are not two offsets of {NUM_VERTICES} x 3 numbers: remove them.")
     return np.stack([a.reshape(NUM_VERTICES, 3) for a in arrays]).astype(np.float64)
 
@@ -150,25 +153,32 @@ def _checked(raw: dict[str, Any], key: str, shape: tuple[int | None, ...], path:
     if key not in raw:
         raise RealheadError(f"{path} lacks '{key}', so it is no FLAME model: pass generic_model.pkl or flame2023*.pkl.")
     value = _plain(raw[key])
-    fits = value.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, value.shape, strict=True))
-    if not fits or value.dtype.kind not in "fiu":
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or not _fits(value.shape, shape):
         wanted = " x ".join("?" if n is None else str(n) for n in shape)
-        raise RealheadError(f"'{key}' in {path} is {value.dtype} {value.shape}, FLAME has {wanted}: wrong or damaged.")
+        got = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+        raise RealheadError(f"'{key}' in {path} is {got}, FLAME has {wanted}: wrong or damaged, download it again.")
     value = value.astype(np.float64)
     if not np.isfinite(value).all():
         raise RealheadError(f"'{key}' in {path} holds values that are not finite: download the file again.")
     return value
 
 
-def _plain(value: Any) -> np.ndarray:
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(shape) == len(wanted) and all(
+        got <= MOST_DIRECTIONS if want is None else got == want for got, want in zip(shape, wanted, strict=True)
+    )
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, SparseMatrix):
         return value.array(EXPECTED["J_regressor"])
-    return value.array() if isinstance(value, ChumpyArray) else np.asarray(value)
+    return value.array() if isinstance(value, ChumpyArray) else value
 
 
 def _check_tree(raw: dict[str, Any], path: Path) -> None:
     if "kintree_table" not in raw:
         return
-    parents = np.asarray(raw["kintree_table"]).astype(np.int64)
-    if parents.shape != (2, 5) or parents[0, 1:].tolist() != PARENTS[1:]:
+    parents = _plain(raw["kintree_table"])
+    shape, kind = (parents.shape, parents.dtype.kind) if isinstance(parents, np.ndarray) else ((), "")
+    if shape != (2, 5) or kind not in "fiu" or parents[0, 1:].astype(np.int64).tolist() != PARENTS[1:]:
         raise RealheadError(f"{path} has another skeleton than FLAME's five joints: it is a different body model.")

@@ -170,7 +170,7 @@ def _band(grid: np.ndarray, upwards: bool) -> tuple[np.ndarray, np.ndarray]:
 
 def cavity(vertices: np.ndarray, faces: np.ndarray) -> Part | None:
     """A bag behind the lips, sewn to the rim of the mouth; None where the mesh has no opening there."""
-    loop = _mouth_rim(vertices, faces)
+    loop = mouth_rim(vertices, faces)
     if loop is None:
         return None
     rim, count = vertices[loop], len(loop)
@@ -218,8 +218,8 @@ def _bag(count: int, angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return faces, disc[faces]
 
 
-def _mouth_rim(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray | None:
-    """The ring of vertices around the opening between the lips."""
+def mouth_rim(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray | None:
+    """The ring of vertices around the opening behind the lips, where FLAME's mesh ends; None if there is none."""
     lips = np.mean([flame_landmarks.place(vertices, faces, k) for k in landmarks.OUTER_LIPS], 0)
     skin = faces[(faces < 3931).all(1)]
     loops = [loop for loop in uv_layout.boundary_loops(skin) if len(loop) >= 8]

@@ -1,8 +1,8 @@
 """Texture coordinates, regions and landmarks for FLAME, whose licensed companions may be absent.
 
-FLAME's texture space, masks and landmark files are separate downloads (and not under 2023 Open's CC-BY). What lies
-beside the model file is used; otherwise the head is flattened with our own table of islands, and the regions follow
-from FLAME's skinning weights and geometry.
+FLAME's texture space and masks are separate downloads (and not under 2023 Open's CC-BY). The texture template is used
+if it lies beside the model file; otherwise the head is flattened with our own table of islands. The regions follow from
+geometry and landmarks.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import scipy.sparse as sp
 import scipy.sparse.csgraph
 
 from realhead.errors import RealheadError
-from realhead.head import flame_landmarks, landmarks, uv_layout
+from realhead.head import flame_landmarks, flame_mouth, landmarks, uv_layout
 from realhead.head.uv_layout import Island
 
 TEMPLATES = ("head_template.obj", "head_template_mesh.obj")
 LEFT_EYE, RIGHT_EYE = slice(3931, 4477), slice(4477, 5023)
 ISLANDS = (Island("skin", 0, 22, 128, 106), Island("eye_left", 42, 0, 22, 22), Island("eye_right", 64, 0, 22, 22))
+LIP_RINGS = 3
+"""Rings of vertices between the hole in FLAME's mouth and the lips that are seen: the lips' inner side."""
 EYE_BACK = -0.6
 """Cosine of the angle from an eyeball's front beyond which its triangles get no texels."""
 
@@ -165,10 +167,21 @@ def regions(vertices: np.ndarray, faces: np.ndarray) -> dict[str, np.ndarray]:
         "neck": neck,
         "scalp": scalp,
         "ears": ears,
-        "lips": front & landmarks.in_polygon(vertices[:, :2], lips, 0.0),
+        "lips": front & (landmarks.in_polygon(vertices[:, :2], lips, 0.0) | inner_lips(vertices, faces)),
         "brows": front & landmarks.in_polygon(mirrored, brow, 0.002),
         "eye_left": left,
         "eye_right": right,
     }
     missing = ("beard", "mouth", "socket", "teeth_upper", "teeth_lower", "tongue", "lashes")
     return named | dict.fromkeys(missing, np.zeros(count, bool))
+
+
+def inner_lips(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Vertices on the side of the lips that is turned into the mouth, bool [5023]; wider than the lips seen outside."""
+    inner = np.zeros(len(vertices), bool)
+    rim = flame_mouth.mouth_rim(vertices, faces)
+    if rim is not None:
+        inner[rim] = True
+        for _ in range(LIP_RINGS):
+            inner[faces[inner[faces].any(1)]] = True
+    return inner

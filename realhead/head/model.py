@@ -255,7 +255,7 @@ class Head(nn.Module):
 def _digest(*arrays: Tensor, names: tuple[str, ...] = ()) -> str:
     digest = hashlib.sha256("\n".join(names).encode())
     for array in arrays:
-        values = array.detach().cpu().numpy()
+        values = array.detach().cpu().numpy() + 0  # no minus zeros: which zeros are negative depends on the processor
         digest.update(str(values.shape).encode())
         digest.update(np.ascontiguousarray(values, "<f4" if values.dtype.kind == "f" else "<i8").tobytes())
     return digest.hexdigest()[:16]

@@ -154,7 +154,7 @@ def _flash_layout(folder: Path) -> Layout:
 
     def by_number(name: str, suffix: str = "") -> dict[int, Path]:
         found = {p.stem.removesuffix(suffix): p for p in (folder / name).glob("*.*") if p.stem.endswith(suffix)}
-        return {int(stem) - 1: inside(folder, f"{name}/{p.name}") for stem, p in found.items() if stem.isdigit()}
+        return {int(stem) - 1: inside(folder, f"{name}/{p.name}") for stem, p in found.items() if stem.isdecimal()}
 
     return Layout("FlashAvatar", by_number("imgs"), by_number("alpha"), by_number("parsing", "_neckhead"), {})
 

@@ -2,13 +2,12 @@
 
 VHAP's own loader computes the corrected colours and then stores the others, so they are corrected here, and the
 calibration that is passed on does nothing. What is written is what VHAP's track_nersemble_v2.py reads with
-`--data.n_downsample_rgb 4`; the steps that follow are written into `track.sh`.
+`--data.n_downsample_rgb` of the same divisor; the steps that follow are written into `track.sh`.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 import shlex
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import torch
 
 from realhead.capture.camera import Camera
 from realhead.capture.files import read_json, read_png
+from realhead.capture.layout import MAX_SIDE, is_rigid
 from realhead.capture.writer import write_json
 from realhead.errors import CaptureError, RealheadError
 from realhead.importing.colour import correct
@@ -36,6 +36,9 @@ HEIGHT, WIDTH = 3208, 2200
 NATIVE_FPS = 73.0
 """At which the cameras ran; the videos are believed only if they say the same."""
 MAX_FRAMES = 20_000
+NO_MASKS = "VHAP wants masks: put alpha_maps/cam_SERIAL_NUMBER.jpg beside its pictures, or prepare with --matting."
+DONE = ".done.json"
+"""Says which cameras of a sequence are finished."""
 
 Matting = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
 """(picture uint8 [H, W, 3], empty background of the same camera or None) -> alpha uint8 [H, W]."""
@@ -49,13 +52,18 @@ class Preparation:
         fps: Pictures a second.
         scale: Divisor of the size.
         native_fps: The videos' true rate; None: 73, unless the file says something near it.
-        matting: Makes masks; None leaves them to VHAP's own tools.
+        matting: Makes masks; None leaves them to the user.
     """
 
     fps: float = 25.0
     scale: int = 4
     native_fps: float | None = None
     matting: Matting | None = None
+
+    @property
+    def folder(self) -> str:
+        """Where VHAP looks for pictures of this size."""
+        return f"images_{self.scale}" if self.scale > 1 else "images"
 
 
 def read_calibration(person: Path) -> dict[str, Camera]:
@@ -66,17 +74,25 @@ def read_calibration(person: Path) -> dict[str, Camera]:
     """
     path = person / "calibration" / "camera_params.json"
     content = read_json(path)
+    key = "intrinsics"
     try:
-        K = torch.tensor(content["intrinsics"], dtype=torch.float32)
-        poses = {str(s): torch.tensor(m, dtype=torch.float32) for s, m in content["world_2_cam"].items()}
+        K = torch.tensor(content[key], dtype=torch.float32)
+        key = "world_2_cam"
+        poses = {str(s): torch.tensor(m, dtype=torch.float32) for s, m in content[key].items()}
+        key = "height or width"
         height, width = int(content.get("height", HEIGHT)), int(content.get("width", WIDTH))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CaptureError(f"{path}: {error} is missing or malformed; download the calibration again.") from None
+        if not 0 < height <= MAX_SIDE or not 0 < width <= MAX_SIDE:
+            raise ValueError
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        raise CaptureError(f"{path}: '{key}' is missing or malformed; download the calibration again.") from None
     for serial, pose in poses.items():
-        if pose.shape != (4, 4) or not pose.isfinite().all() or abs(float(pose[:3, :3].det()) - 1) > 0.02:
+        if not is_rigid(pose):
             raise CaptureError(f"{path}: camera {serial} has no finite rigid pose; download the calibration again.")
     if K.shape != (3, 3) or not K.isfinite().all() or not set(SERIALS) & set(poses):
-        raise CaptureError(f"{path} has no finite 3x3 intrinsics, or none of NeRSemble's sixteen cameras.")
+        raise CaptureError(
+            f"{path}: 'intrinsics' are not finite 3x3 numbers, or 'world_2_cam' has none of NeRSemble's sixteen "
+            "cameras; download the calibration again."
+        )
     order = [s for s in SERIALS if s in poses]
     return {s: Camera(K, poses[s], width, height, f"{SERIALS.index(s):02d}") for s in order}
 
@@ -100,11 +116,13 @@ def prepare(source: Path, out: Path, split: NersembleSplit, how: Preparation | N
             f"{source} holds no participant with all of {', '.join(split.sequences)}: download them with "
             "`nersemble-data download`, or change the split file."
         )
+    if how.matting is None:
+        log.warning(NO_MASKS)
     failures: list[str] = []
     for person in people:
         try:
             cameras = read_calibration(source / person)
-            colours = _read_colours(source / person)
+            colours = read_colours(source / person)
             _write_calibration(out / person, cameras)
         except CaptureError as error:
             failures.append(str(error))
@@ -114,14 +132,21 @@ def prepare(source: Path, out: Path, split: NersembleSplit, how: Preparation | N
     for sentence in failures[:20]:
         log.warning("left out: %s", sentence)
     write_json(out / "import.json", {"from": str(source), "left_out": failures, "test": list(split.test)})
-    (out / "track.sh").write_text(_steps(out, split), encoding="utf-8")
+    (out / "track.sh").write_text(_steps(out, split, how), encoding="utf-8")
     return out
 
 
-def _read_colours(person: Path) -> dict[str, np.ndarray]:
+def read_colours(person: Path) -> dict[str, np.ndarray]:
+    """Colour matrices of a participant by serial number.
+
+    Raises:
+        CaptureError: The file is absent or malformed.
+    """
     path = person / "calibration" / "color_calibration.json"
     try:
         return {str(serial): np.array(matrix, np.float64) for serial, matrix in read_json(path).items()}
+    except CaptureError:
+        raise
     except (TypeError, ValueError) as error:
         raise CaptureError(f"{path} is malformed ({error}); download the calibration again.") from None
 
@@ -137,23 +162,31 @@ def _write_calibration(person: Path, cameras: dict[str, Camera]) -> None:
 
 
 def _prepare_sequence(person: Path, out: Path, sequence: str, cameras, colours, how: Preparation) -> list[str]:
-    """Pictures of one sequence; returns a sentence per camera that failed."""
+    """Pictures of one sequence; returns a sentence per camera that failed, which another run will try again."""
     target = out / "sequences" / sequence
-    if (target / ".complete").exists():
-        return []
-    folder = target / (f"images_{how.scale}" if how.scale > 1 else "images")
+    folder = target / how.folder
     folder.mkdir(parents=True, exist_ok=True)
-    failures = []
-    for serial in cameras:
+    done, failures = _finished(target, how), []
+    for serial in (serial for serial in cameras if serial not in done):
         try:
             if serial not in colours:
-                raise CaptureError(f"{person / 'calibration' / 'color_calibration.json'} lacks camera {serial}.")
+                raise CaptureError(
+                    f"{person / 'calibration' / 'color_calibration.json'} lacks camera {serial}: download it again."
+                )
+            for old in target.glob(f"*/cam_{serial}_*.jpg"):  # of a run that was stopped, or of another rate
+                old.unlink()
             _prepare_video(person, sequence, serial, colours[serial], target, folder, how)
+            done.append(serial)
+            write_json(target / DONE, {"fps": how.fps, "scale": how.scale, "cameras": done})
         except CaptureError as error:
             failures.append(str(error))
-    if len(failures) < len(cameras):
-        (target / ".complete").write_text(json.dumps({"fps": how.fps, "scale": how.scale}), encoding="utf-8")
     return failures
+
+
+def _finished(target: Path, how: Preparation) -> list[str]:
+    """Cameras whose pictures are there, at this rate and size."""
+    note = read_json(target / DONE) if (target / DONE).is_file() else {}
+    return list(note.get("cameras", [])) if (note.get("fps"), note.get("scale")) == (how.fps, how.scale) else []
 
 
 def _prepare_video(person: Path, sequence, serial, colour, target: Path, folder: Path, how: Preparation) -> None:
@@ -257,16 +290,19 @@ def difference_matting(picture: np.ndarray, background: np.ndarray | None) -> np
     return (255 * np.maximum(alpha, solid)).astype(np.uint8)
 
 
-def _steps(out: Path, split: NersembleSplit) -> str:
+def _steps(out: Path, split: NersembleSplit, how: Preparation) -> str:
     """What to run next: VHAP, its export, and the import of that."""
     lines = ["#!/bin/sh", "# Run this in a clone of VHAP (it needs CUDA); then import what it exports.", "set -e"]
+    if how.matting is None:
+        lines.append(f"# {NO_MASKS}")
+    smaller = f" --data.n_downsample_rgb {how.scale}" if how.scale > 1 else ""
     for person in (*split.train, *split.test):
         for sequence in split.sequences:
-            name = f"{person}_{sequence}_v16_DS4"
+            name = f"{person}_{sequence}_v16_DS{how.scale}"
             lines.append(
                 f"python vhap/track_nersemble_v2.py --data.root_folder {shlex.quote(str(out.resolve()))} "
                 f"--exp.output_folder 'output/nersemble_v2/{name}' --data.subject {person} "
-                f"--data.sequence '{sequence}' --data.n_downsample_rgb 4 --model.no_use_static_offset"
+                f"--data.sequence '{sequence}'{smaller} --model.no_use_static_offset"
             )
             lines.append(
                 f"python vhap/export_as_nerf_dataset.py --src_folder 'output/nersemble_v2/{name}' --tgt_folder "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -72,7 +73,13 @@ def head_for(kind: Kind, name: str | None) -> tuple[Head, Path | None]:
                 "download it from flame.is.tue.mpg.de and name it with --head, or put it there."
             )
         name = str(found)
-    return load_head(name), None if name == "open" else Path(name)
+    return shared_head(name), None if name == "open" else Path(name)
+
+
+@lru_cache(maxsize=4)
+def shared_head(name: str) -> Head:
+    """A head that many folders share: a FLAME file takes seconds to read."""
+    return load_head(name)
 
 
 def require_edition(head: Head, kind: Kind, stated: str | None) -> None:

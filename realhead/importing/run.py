@@ -75,6 +75,8 @@ def import_nersemble(source: Path, out: Path, split: Path | None, fps: float, sc
         raise RealheadError(f"--fps {fps} and --scale {scale} cannot be: up to 73 pictures a second, divisors 1 to 16.")
     if not source.is_dir():
         raise CaptureError(f"{source} is no folder: name NeRSemble's, with the participants' folders in it.")
+    if out.exists() and out.samefile(source):
+        raise RealheadError(f"--out {out} is the download itself, whose calibration must stay: name another folder.")
     how = nersemble.Preparation(fps, scale, matting=nersemble.matting_by_name(matting))
     return nersemble.prepare(source, out, resolve(source, split), how)
 

@@ -1,13 +1,10 @@
 """metrical-tracker's `.frame` files: FLAME 2020 parameters and the camera of one video frame.
 
-A `.frame` is written by torch.save, so it is a pickle. It is read by PyTorch's own restricted reader, which builds
-tensors, and by leave of the short list below NumPy arrays; it refuses every other name.
+A `.frame` is written by torch.save, so it is a pickle; `realhead.unpickling` reads it without running anything.
 """
 
 from __future__ import annotations
 
-import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +15,10 @@ from torch import Tensor
 
 from realhead.capture.camera import Camera
 from realhead.capture.files import require_file
-from realhead.errors import CaptureError
+from realhead.capture.layout import is_rigid
+from realhead.errors import CaptureError, RealheadError
 from realhead.importing.rotations import rotvec_from_6d
+from realhead.unpickling import read_torch
 
 MAX_BYTES = 16 * 2**20
 SIZES = {
@@ -59,7 +58,7 @@ class TrackedFrame:
 def frame_files(folder: Path) -> dict[int, Path]:
     """`.frame` files of a tracker's output by number; the folder may be the actor's or its `checkpoint`."""
     for place in (folder, folder / "checkpoint"):
-        found = {int(p.stem): p for p in place.glob("*.frame") if p.stem.isdigit()}
+        found = {int(p.stem): p for p in place.glob("*.frame") if p.stem.isdecimal()}
         if found:
             return dict(sorted(found.items()))
     return {}
@@ -80,7 +79,7 @@ def read_tracked_frame(path: Path) -> TrackedFrame:
     height, width = _size(content, path)
     pose = torch.eye(4)
     pose[:3, :3], pose[:3, 3] = values["opencv", "R"].reshape(3, 3), values["opencv", "t"]
-    if (pose[:3, :3] @ pose[:3, :3].T - torch.eye(3)).abs().max() > 0.02 or pose[:3, :3].det() < 0:
+    if not is_rigid(pose):
         raise CaptureError(f"{path}: opencv.R is no rotation: track this clip again.")
     camera = Camera(values["opencv", "K"].reshape(3, 3), pose, width, height, "00")
     return TrackedFrame(
@@ -93,56 +92,36 @@ def _load(path: Path) -> dict:
     if require_file(path).stat().st_size > MAX_BYTES:
         raise CaptureError(f"{path} is larger than {MAX_BYTES >> 20} MiB, which no .frame is; it is not read.")
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if sum(member.file_size for member in archive.infolist()) > MAX_BYTES:
-                    raise CaptureError(f"{path} unpacks to more than {MAX_BYTES >> 20} MiB; it is not read.")
-        with torch.serialization.safe_globals(_arrays()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except CaptureError:
-        raise
-    except Exception as error:  # damaged and hostile files raise many kinds
-        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"it asks for {asked.group(1)}, which is no array" if asked else type(error).__name__
-        raise CaptureError(f"{path} is no .frame of metrical-tracker ({what}); it was not opened further.") from None
+        content = read_torch(path, MAX_BYTES)
+    except RealheadError as error:
+        raise CaptureError(f"{path} is no .frame of metrical-tracker ({error}): track this clip again.") from None
     if not isinstance(content, dict) or not all(isinstance(content.get(k), dict) for k in ("flame", "opencv")):
         raise CaptureError(f"{path} lacks the tables 'flame' and 'opencv': is it metrical-tracker's?")
     return content
-
-
-def _arrays() -> list:
-    from numpy._core import multiarray
-
-    def empty(kind, shape, dtype):
-        if kind is not np.ndarray or tuple(shape) != (0,):
-            raise ValueError("an array of a size that its content does not have")
-        return np.ndarray.__new__(np.ndarray, (0,), dtype)
-
-    kinds = [np.dtypes.Float32DType, np.dtypes.Float64DType, np.dtypes.Int32DType, np.dtypes.Int64DType]
-    names = [(empty, f"{core}.multiarray._reconstruct") for core in ("numpy.core", "numpy._core")]
-    names += [(multiarray.scalar, f"{core}.multiarray.scalar") for core in ("numpy.core", "numpy._core")]
-    return [np.ndarray, np.dtype, *kinds, *names]
 
 
 def _array(content: dict, group: str, key: str, size: int, path: Path) -> Tensor:
     if key not in content[group]:
         raise CaptureError(f"{path} lacks '{group}.{key}': track again with metrical-tracker.")
     value = content[group][key]
-    array = value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    if array.dtype.kind not in "fiu" or array.size != size:
-        hint = " (6D rotations belong here)" if size in (6, 12) and array.size in (3, 6) else ""
-        raise CaptureError(f"{path}: '{group}.{key}' holds {array.size} values instead of {size}{hint}.")
-    flat = torch.from_numpy(array.astype(np.float32).reshape(-1))
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
+        raise CaptureError(f"{path}: '{group}.{key}' is no array of numbers: track again with metrical-tracker.")
+    if value.size != size:
+        mend = "6D rotations belong here" if size in (6, 12) and value.size in (3, 6) else "track with FLAME 2020"
+        raise CaptureError(f"{path}: '{group}.{key}' holds {value.size} values instead of {size}: {mend}.")
+    flat = torch.from_numpy(value.astype(np.float32).reshape(-1))
     if not flat.isfinite().all():
         raise CaptureError(f"{path} holds NaN or infinite values in '{group}.{key}': track this frame again.")
     return flat
 
 
 def _size(content: dict, path: Path) -> tuple[int, int]:
+    value = content.get("img_size")
+    numbers = value.tolist() if isinstance(value, np.ndarray) and value.size == 2 else value
     try:
-        height, width = (int(n) for n in np.asarray(content["img_size"]).reshape(-1)[:2])
-    except (KeyError, ValueError, TypeError):
+        height, width = (int(number) for number in numbers)
+    except (ValueError, TypeError, OverflowError):
         raise CaptureError(f"{path} lacks 'img_size' (height, width): track again with metrical-tracker.") from None
     if not 0 < width <= 16384 or not 0 < height <= 16384:
-        raise CaptureError(f"{path}: 'img_size' is {width}x{height}, which no video has.")
+        raise CaptureError(f"{path}: 'img_size' is {width}x{height}, which no video has: track this clip again.")
     return height, width

@@ -37,9 +37,13 @@ def exports(source: Path) -> list[Path]:
     found = sorted(path.parent for path in source.glob("*/transforms.json"))
     if not found:
         raise CaptureError(_what_is_it(source))
-    unions = [path for path in found if path.name.startswith("UNION")]
-    # A union only points at its single exports: taking both would count every picture twice.
-    return [path for path in found if path not in unions] if len(unions) < len(found) else found
+    return without_unions(found)
+
+
+def without_unions(found: list[Path]) -> list[Path]:
+    """Exports without unions, as long as others are there: a union only points at its single exports."""
+    single = [path for path in found if not path.name.startswith("UNION")]
+    return single or found
 
 
 def _what_is_it(source: Path) -> str:

@@ -15,12 +15,14 @@ import logging
 import os
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from realhead.errors import AssetError
+from realhead.errors import AssetError, RealheadError
+from realhead.unpickling import read_torch
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,8 @@ DINO_FILES = (
     "dino_deitsmall16_pretrain.pth",  # Meta's name
     "vit_small_patch16_224.dino.safetensors",  # timm's
 )
+MAX_BYTES = 512 * 2**20
+"""DINO's file has 86 MB."""
 DINO_BLOCKS = (2, 5, 8, 11)  # tapped besides the embedding (facts sheet, f.2)
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -181,17 +185,18 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged files raise many kinds: RuntimeError, KeyError, EOFError, UnpicklingError ...
+        content = read_torch(path, MAX_BYTES)
+    except Exception as error:  # damaged safetensors raise many kinds
+        reason = error if isinstance(error, RealheadError) else type(error).__name__
         raise AssetError(
-            f"{path} cannot be read as weights ({type(error).__name__}): download the file again, as safetensors or as "
+            f"{path} cannot be read as weights ({reason}): download the file again, as safetensors or as "
             "a .pth of plain tensors."
         ) from error
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(isinstance(value, np.ndarray) for value in content.values()):
         raise AssetError(
             f"{path} does not hold a plain state dictionary: take the backbone-only file of DINO ViT-S/16."
         )
-    return content
+    return {name: torch.from_numpy(value) for name, value in content.items()}
 
 
 def load_backbone() -> Backbone:

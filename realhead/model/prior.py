@@ -20,8 +20,8 @@ from realhead.head.model import Head
 from realhead.model.layers import ConvBlock, DecoderBlock, EqualConv, EqualLinear, activate
 from realhead.model.primitives import NUM_CHANNELS, Primitives, decode_primitives
 
-FeatureMaps = list[Float[Tensor, "b _ _ _"]]
-"""Six feature maps of an encoder, full resolution first."""
+FeatureMaps = list[Float[Tensor, "_ _ _ _"]]
+"""Six feature maps of an encoder, full resolution first; a batch of one goes with any other."""
 
 
 class Encoder(nn.Module):
@@ -70,15 +70,16 @@ class Decoder(nn.Module):
             expression: Maps of the expression encoder.
             last: Replaces the last layer (enrollment tunes a copy of it).
         """
+        batch = max(len(identity[0]), len(expression[0]))  # one person in several frames, or several in one
         style = identity[-1].mean((2, 3))  # the paper names no style input: ours is the pooled deepest identity map
         for layer in self.style:
             style = activate(layer(style))
         x = None
         for block, id_map, ex_map in reversed(list(zip(self.blocks, identity, expression, strict=True))):
-            skips = [id_map.expand(len(ex_map), -1, -1, -1), ex_map.expand(len(id_map), -1, -1, -1)]
+            skips = [maps.expand(batch, -1, -1, -1) for maps in (id_map, ex_map)]
             if x is not None:
                 skips.insert(0, F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False))
-            x = block(torch.cat(skips, 1), style)
+            x = block(torch.cat(skips, 1), style.expand(batch, -1))
         return (last or self.last)(x)
 
 
@@ -111,6 +112,7 @@ class Prior(nn.Module):
         pose: Float[Tensor, "b 5 3"],
         mouth: Float[Tensor, "b m r r"] | None = None,
         eyelids: Float[Tensor, "b 2"] | None = None,
+        offsets: Float[Tensor, "b 3 r r"] | None = None,
     ) -> Primitives:
         """Figure 2 up to the primitives.
 
@@ -120,16 +122,19 @@ class Prior(nn.Module):
             pose: Pose of the driving frame; only the jaw enters the expression map.
             mouth: Mouth map of the driving frame; None is a map of zeros.
             eyelids: Eyelids of the driving frame.
+            offsets: Expression map that replaces the one of `expression`, `pose` and `eyelids` (SMIRK's).
         """
         identity = self.identity_encoder(texture)
-        return self.decode(identity, self.encode_expression(expression, pose, mouth, eyelids))
+        return self.decode(identity, self.encode_expression(expression, pose, mouth, eyelids, offsets))
 
     def encode_expression(
-        self, expression: Tensor, pose: Tensor, mouth: Tensor | None = None, eyelids: Tensor | None = None
-    ) -> FeatureMaps:
-        """Expression map and mouth map through the expression encoder."""
-        with _full_precision(expression):
-            offsets = expression_map(self.head, self.uv_map, expression, pose, eyelids)
+        self, expression: Tensor, pose: Tensor, mouth: Tensor | None = None, eyelids: Tensor | None = None,
+        offsets: Tensor | None = None,
+    ) -> FeatureMaps:  # fmt: skip
+        """Expression map and mouth map through the expression encoder; see `forward`."""
+        if offsets is None:
+            with _full_precision(expression):
+                offsets = expression_map(self.head, self.uv_map, expression, pose, eyelids)
         if not self.config.expression_input:  # Table V: blendshapes and skinning alone move the face
             offsets = torch.zeros_like(offsets)
         channels = MOUTH_CHANNELS[self.config.mouth]

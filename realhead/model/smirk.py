@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from realhead.errors import AssetError
+from realhead.errors import AssetError, RealheadError
+from realhead.unpickling import read_torch
 
 FILE = "SMIRK_em1.pt"
 SIZE = 224
@@ -112,23 +113,23 @@ def load_smirk(path: Path) -> SmirkEncoder:
     if path.stat().st_size > MAX_BYTES:
         raise AssetError(f"{path} is larger than {MAX_BYTES >> 20} MiB, which SMIRK's weights are not: not opened.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged and hostile files raise many kinds
-        raise AssetError(f"{path} cannot be read as weights ({type(error).__name__}): download it again.") from None
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        content = read_torch(path, MAX_BYTES)
+    except RealheadError as error:
+        raise AssetError(f"{path} cannot be read as weights ({error}): download it again.") from None
+    if not isinstance(content, dict) or not all(isinstance(v, np.ndarray) for v in content.values()):
         raise AssetError(f"{path} holds no plain table of weights: download {FILE} again.")
     weights = {str(k).removeprefix(PREFIX): v for k, v in content.items() if str(k).startswith(PREFIX)}
     with torch.device("meta"):  # no time is spent on random weights
         network = SmirkEncoder()
     wanted = network.state_dict()
-    wrong = [k for k, v in wanted.items() if k not in weights or weights[k].shape != v.shape]
+    wrong = [k for k, v in wanted.items() if k not in weights or weights[k].shape != tuple(v.shape)]
     if wrong or len(weights) != len(wanted):
         first = wrong[0] if wrong else next(k for k in weights if k not in wanted)
         raise AssetError(
             f"{path} is not SMIRK's: {len(wrong)} of {len(wanted)} weights are absent or of another shape, first "
             f"{PREFIX}{first}; download {FILE} again."
         )
-    network.load_state_dict(weights, assign=True)
+    network.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()}, assign=True)
     return network.eval()
 
 

@@ -72,9 +72,9 @@ class Composite(torch.autograd.Function):
                 if backgrounds is not None:
                     background[: each.num_features] = backgrounds[c, each.features].detach()
                 run(
-                    blend, settings.lanes, settings.rows, each.channels, record, record.view(np.int32), tiles.ids,
-                    tiles.offsets, tiles.jobs, background, settings.width, settings.height, each.first_feature,
-                    flat(images[c]), flat(alphas[c]),
+                    len(tiles.jobs), blend, settings.lanes, settings.rows, each.channels, record,
+                    record.view(np.int32), tiles.ids, tiles.offsets, tiles.jobs, background, settings.width,
+                    settings.height, each.first_feature, flat(images[c]), flat(alphas[c]),
                 )  # fmt: skip
         ctx.settings, ctx.passes, ctx.lists = settings, passes, lists
         ctx.save_for_backward(records, features, backgrounds, images, alphas)
@@ -88,18 +88,18 @@ class Composite(torch.autograd.Function):
         records, features, backgrounds, images, alphas = ctx.saved_tensors
         if grad_images is None:
             grad_images = torch.zeros_like(images)
-        total, grad_features, grad_backgrounds = None, [], []
+        total, grad_backgrounds = None, []
+        grad_features = None if features is None else torch.empty(features.shape)
         for each in ctx.passes:
             grad_alpha = grad_alphas if each.first_feature == 0 else None
             rows, sums = _backward_pass(ctx, each, records, features, images, alphas, grad_images, grad_alpha)
             if features is not None:
                 part = rows[..., each.words]
-                grad_features.append(part.sum(0) if features.ndim == 2 else part)
+                grad_features[..., each.features] = part.sum(0) if features.ndim == 2 else part
             if each.with_depth and each.num_features < 3:  # `Project` looks for it behind three colours
                 rows[..., rec.COLOR + 3] = rows[..., rec.COLOR + each.num_features]
             grad_backgrounds.append(sums[:, : each.num_features])
             total = rows if total is None else total.add_(rows)
-        grad_features = None if features is None else torch.cat(grad_features, -1)
         grad_backgrounds = None if backgrounds is None else torch.cat(grad_backgrounds, -1)
         return None, None, None, total[..., : rec.QA], total, grad_features, grad_backgrounds
 
@@ -111,17 +111,21 @@ def _backward_pass(ctx, each: Pass, records, features, images, alphas, grad_imag
     rows = zero_rows(extra_rows + sum(tiles.num_extra for tiles in ctx.lists))
     background_sums = torch.zeros(num_cameras, each.num_channels)
     for c, tiles in enumerate(ctx.lists):
-        record = paint(records[c], features, c, each)
+        alone = len(ctx.passes) == 1  # what the forward pass has painted is still there
+        record = flat(records[c]) if alone else paint(records[c], features, c, each)
         words, first_row = record.view(np.int32), c * count
         wanted = each.num_channels if ctx.needs_input_grad[6] else 0
         partial = np.zeros((len(tiles.offsets) - 1, wanted), np.float32)
         run(
-            replay, settings.lanes, settings.rows, each.channels, record, words, tiles.ids, tiles.offsets, tiles.bases,
-            tiles.jobs, settings.width, settings.height, each.first_feature, flat(images[c]), flat(alphas[c]),
-            flat(grad_images[c]), NO_GRADIENT if grad_alphas is None else flat(grad_alphas[c]), rows, first_row,
-            extra_rows, partial,
+            len(tiles.jobs), replay, settings.lanes, settings.rows, each.channels, record, words, tiles.ids,
+            tiles.offsets, tiles.bases, tiles.jobs, settings.width, settings.height, each.first_feature,
+            flat(images[c]), flat(alphas[c]), flat(grad_images[c]),
+            NO_GRADIENT if grad_alphas is None else flat(grad_alphas[c]), rows, first_row, extra_rows, partial,
         )  # fmt: skip
-        run(gather, settings.lanes, words, tiles.shared, tiles.totals, tiles.bases, rows, first_row, extra_rows)
+        run(
+            len(tiles.totals), gather, settings.lanes, words, tiles.shared, tiles.totals, tiles.bases, rows, first_row,
+            extra_rows,
+        )  # fmt: skip
         extra_rows += tiles.num_extra
         if wanted:
             background_sums[c] = torch.from_numpy(partial.sum(0, dtype=np.float64))
@@ -144,8 +148,9 @@ def paint(records: Tensor, features: Tensor | None, camera: int, each: Pass) -> 
     """
     rows = records.detach().numpy()
     if features is not None:
-        values = features if features.ndim == 2 else features[camera]
-        rows[:, each.words] = values.detach().numpy()[:, each.features]
+        values = (features if features.ndim == 2 else features[camera]).detach().numpy()
+        for channel in range(each.num_features):  # by columns: numpy takes twice as long for rows of three
+            rows[:, rec.COLOR + channel] = values[:, each.first_feature + channel]
         if each.with_depth:
             rows[:, rec.COLOR + each.num_features] = rows[:, rec.DEPTH]
     return rows.reshape(-1)

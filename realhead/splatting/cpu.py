@@ -57,10 +57,10 @@ def draw_with_kernels(scene: Scene, lanes: tuple[int, ...] = LANES):
     passes = plan_passes(num_features, with_depth)
     images, alphas = Composite.apply(settings, passes, drawn, means2d, records, features, given["backgrounds"])
     images, alphas = expected_depth(scene, images, alphas[..., None])
-    visible = (radii[..., 0] > 0).nonzero()
+    camera_ids, gaussian_ids = radii[..., 0].nonzero(as_tuple=True)
     meta = {
-        "camera_ids": visible[:, 0],
-        "gaussian_ids": visible[:, 1],
+        "camera_ids": camera_ids,
+        "gaussian_ids": gaussian_ids,
         "radii": radii,
         "means2d": means2d,
         "depths": depths,

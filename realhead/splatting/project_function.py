@@ -105,7 +105,7 @@ class Project(torch.autograd.Function):
             spans, shared = np.empty(count, np.int64), np.empty(count, np.int32)
             totals = np.zeros((-(-count // rec.CHUNK), 4), np.int64)
             run(
-                project, settings.lanes, camera, *arrays, opacity, _colors_of(colors, c, settings),
+                len(totals), project, settings.lanes, camera, *arrays, opacity, _colors_of(colors, c, settings),
                 settings.degree, settings.antialiased, record, record.view(np.int32), flat(means2d[c]),
                 flat(depths[c]), keys, flat(radii[c]).view(np.float32), spans, shared, totals,
             )  # fmt: skip
@@ -134,10 +134,10 @@ class Project(torch.autograd.Function):
         for c, camera in enumerate(ctx.cameras):
             grad_depth = np.zeros(count, np.float32) if grad_depths is None else flat(grad_depths[c])
             run(
-                project_backward, settings.lanes, camera, *arrays, _colors_of(colors, c, settings), settings.degree,
-                settings.antialiased, flat(records[c]), *_rows_of_means2d(grad_means2d, grad_records, c),
-                grad_depth, flat(grad_records[c]), c > 0, want_camera, *(flat(g) for g in grads),
-                _colors_of(grad_colors, c, settings), sums[c],
+                sums.shape[1], project_backward, settings.lanes, camera, *arrays, _colors_of(colors, c, settings),
+                settings.degree, settings.antialiased, flat(records[c]),
+                *_rows_of_means2d(grad_means2d, grad_records, c), grad_depth, flat(grad_records[c]), c > 0,
+                want_camera, *(flat(g) for g in grads), _colors_of(grad_colors, c, settings), sums[c],
             )  # fmt: skip
         if not want_camera:
             return None, *grads, grad_colors, None, None, None

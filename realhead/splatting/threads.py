@@ -27,11 +27,17 @@ def num_threads() -> int:
     return torch.get_num_threads()
 
 
-def run(kernel, *args) -> None:
-    """Runs `kernel(counter, *args)` on this thread and on helpers, until the work is done."""
+def run(pieces: int, kernel, *args) -> None:
+    """Runs `kernel(counter, *args)` on this thread and on helpers, until the work is done.
+
+    Args:
+        pieces: Of work that are worth a thread of their own; waking up a helper takes some 20 microseconds.
+        kernel: Takes pieces by the counter.
+        *args: Are passed on.
+    """
     counter = np.zeros(1, np.int64)
-    wanted = num_threads() - 1
-    if wanted and len(_helpers) < wanted:
+    wanted = min(num_threads(), pieces) - 1
+    if len(_helpers) < wanted:
         _grow(wanted)
     tasks = [_Task(kernel, counter, args) for _ in range(wanted)]
     for task in tasks:

@@ -57,7 +57,7 @@ def depth_order(drawn: Drawn, pieces: int) -> np.ndarray:
     count = int(numbers.sum())
     keys, order = np.empty(count, np.uint32), np.empty(count, np.int32)
     ranges = np.zeros((len(numbers), 2), np.uint32)
-    run(tiles.collect_drawn, drawn.keys, np.cumsum(numbers) - numbers, keys, order, ranges)
+    run(pieces, tiles.collect_drawn, drawn.keys, np.cumsum(numbers) - numbers, keys, order, ranges)
     if count == 0:
         return order
     lowest = ranges[:, 0].min()
@@ -68,9 +68,9 @@ def depth_order(drawn: Drawn, pieces: int) -> np.ndarray:
         digit_bits = -(-bits // rounds)
         shift = np.uint32(turn * digit_bits)
         starts = np.empty((pieces, 1 << digit_bits), np.int32)
-        run(tiles.count_digits, keys, lowest, shift, starts)
+        run(pieces, tiles.count_digits, keys, lowest, shift, starts)
         tiles.to_starts(starts)
-        run(tiles.scatter, keys, order, lowest, shift, starts, new_keys, new_order)
+        run(pieces, tiles.scatter, keys, order, lowest, shift, starts, new_keys, new_order)
         keys, new_keys, order, new_order = new_keys, keys, new_order, order
     return order
 
@@ -84,8 +84,8 @@ def list_tiles(settings: Settings, spans: np.ndarray, order: np.ndarray, pairs: 
     tiles_x, tiles_y = settings.tiles
     starts = np.empty((pieces, tiles_x * tiles_y), np.int32)
     sorted_spans, ids = np.empty(len(order), np.int64), np.empty(pairs, np.int32)
-    run(tiles.count_tiles, spans, order, tiles_x, sorted_spans, starts)
+    run(pieces, tiles.count_tiles, spans, order, tiles_x, sorted_spans, starts)
     tiles.to_starts(starts)
     offsets = np.append(starts[0], pairs).astype(np.int64)
-    run(tiles.fill_tiles, sorted_spans, order, tiles_x, starts, ids)
+    run(pieces, tiles.fill_tiles, sorted_spans, order, tiles_x, starts, ids)
     return ids, offsets

@@ -32,6 +32,8 @@ class Toolkit:
     device: str | None
     """Name of the GPU."""
     nvcc: str | None
+    headers_missing_in: str | None
+    """Where the toolkit's headers should lie beside nvcc, if they do not: nvcc may be a wrapper or a link."""
     compiler: str | None
     """Name and version, as "g++ 13.2.0"."""
     compiler_range: tuple[str, str] | None
@@ -58,6 +60,11 @@ class Toolkit:
             return [
                 f"The toolkit is CUDA {self.nvcc} and PyTorch is built for {self.torch_cuda}: "
                 f"set CUDA_HOME to a toolkit {wanted}.x, or install a PyTorch built for {self.nvcc}."
+            ]
+        if self.headers_missing_in is not None:
+            return [
+                f"nvcc was found, but no cuda_runtime.h in {self.headers_missing_in}: "
+                f"set CUDA_HOME to the toolkit's own folder, as /usr/local/cuda."
             ]
         return []
 
@@ -91,7 +98,8 @@ def look() -> Toolkit:
     """Looks at this machine; nothing is compiled or written."""
     import torch
 
-    nvcc = nvcc_version()
+    home = cuda_home()
+    nvcc, include = nvcc_version(home), home / "include"
     compiler = compiler_version()
     return Toolkit(
         gsplat=_installed("gsplat"),
@@ -99,6 +107,7 @@ def look() -> Toolkit:
         torch_cuda=torch.version.cuda,
         device=torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
         nvcc=nvcc,
+        headers_missing_in=None if (include / "cuda_runtime.h").is_file() else str(include),
         compiler=compiler,
         compiler_range=_accepted(nvcc, compiler),
         ninja=shutil.which("ninja") is not None,
@@ -138,12 +147,15 @@ def is_built() -> bool:
     return any(folder.glob("**/gsplat_cuda/gsplat_cuda.so"))
 
 
-def nvcc_version() -> str | None:
-    """Version of the CUDA toolkit that PyTorch would use, as "12.8"."""
-    homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
-    found = [str(Path(home) / "bin" / "nvcc") for home in homes if home and (Path(home) / "bin" / "nvcc").is_file()]
-    nvcc = next(iter(found), None) or shutil.which("nvcc")
-    release = re.search(r"release (\d+\.\d+)", _output(nvcc, "--version")) if nvcc else None
+def cuda_home() -> Path:
+    """Where PyTorch looks for the CUDA toolkit: CUDA_HOME, else around the nvcc on PATH, else /usr/local/cuda."""
+    named, nvcc = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH"), shutil.which("nvcc")
+    return Path(named or (Path(nvcc).parent.parent if nvcc else "/usr/local/cuda"))
+
+
+def nvcc_version(home: Path) -> str | None:
+    """Version of the CUDA toolkit in a folder, as "12.8"."""
+    release = re.search(r"release (\d+\.\d+)", _output(str(home / "bin" / "nvcc"), "--version"))
     return release[1] if release else None
 
 

@@ -84,7 +84,7 @@ class Fitter:
     def _step(self, problem: _Problem, unknowns: _Unknowns, damping: float, only_pose: bool) -> _Unknowns:
         """One Gauss-Newton step; frames touch each other only through what they share, so they are eliminated first."""
         count = len(unknowns.shape)
-        prior = np.concatenate([np.full(count, 1 / self.options.shape**2), 1 / problem.spread**2])
+        prior = np.concatenate([np.full(count, self._shape_precision(problem)), 1 / problem.spread**2])
         offset = np.concatenate([unknowns.shape, unknowns.log_focal - problem.wanted])
         hessian, gradient = np.diag(prior), prior * offset
         eliminated = []
@@ -236,10 +236,15 @@ class Fitter:
         hessian[blocked, blocked] = 1
         return hessian, blocked
 
+    def _shape_precision(self, problem: _Problem) -> float:
+        """Of an identity coefficient. It grows with the frames, since the landmarker's errors repeat in all of them:
+        more frames do not say more about the identity, and without this the face's depth follows their errors."""
+        return len(problem.observations) / self.options.shape**2
+
     def _total(self, problem: _Problem, unknowns: _Unknowns) -> float:
         """The cost that the steps lower."""
         scale = self.options.robust**2
-        total = (unknowns.shape**2).sum() / self.options.shape**2
+        total = (unknowns.shape**2).sum() * self._shape_precision(problem)
         total += (((unknowns.log_focal - problem.wanted) / problem.spread) ** 2).sum()
         precision = np.where(self._precision > 0, self._precision, 1)
         for ob, state, camera in zip(problem.observations, unknowns.states, problem.camera):

@@ -2,7 +2,8 @@
 
 MediaPipe's selfie segmentation says roughly who is in front; the uncertain band around its border becomes a trimap, and
 closed-form matting (Levin et al. 2008) with multi-level foreground estimation (Germer et al. 2020), both of PyMatting,
-decides inside the band. Clips use a guided filter (He et al. 2010) instead, which takes milliseconds.
+decides inside the band. Clips use a guided filter (He et al. 2010) instead, which takes milliseconds. What does not
+hang together with the middle of the crop, where the face is, counts as background (a lamp, a second person).
 """
 
 from __future__ import annotations
@@ -38,11 +39,13 @@ def foreground(image: np.ndarray, matting: Matting, alpha: np.ndarray | None = N
         return colours, np.ones(image.shape[:2], np.float32)
     if matting == "own":
         return colours, alpha.astype(np.float32) / 255
-    likely = person_probability(image)
+    likely = around_the_face(person_probability(image))
     if matting == "fast":
         refined = guided_filter(colours.mean(-1), likely, radius=max(2, round(len(image) * 0.012)), eps=1e-4)
-        return colours, np.clip((refined - 0.05) / 0.9, 0, 1)
-    return _closed_form(colours, likely)
+        alpha = np.clip((refined - 0.05) / 0.9, 0, 1)
+    else:
+        alpha = _closed_form(colours, likely)
+    return decontaminated(colours, alpha), alpha
 
 
 def person_probability(image: np.ndarray) -> np.ndarray:
@@ -54,6 +57,32 @@ def person_probability(image: np.ndarray) -> np.ndarray:
     (mask,) = _network()(small[None].astype(np.float32) / 255)
     mask = Image.fromarray(mask.reshape(NETWORK_SIZE, NETWORK_SIZE).astype(np.float32))
     return np.clip(np.asarray(mask.resize((width, height), Image.Resampling.BICUBIC)), 0, 1)
+
+
+def around_the_face(likely: np.ndarray) -> np.ndarray:
+    """Takes away what is no part of the person in the middle of the crop, [H, W]."""
+    from scipy.ndimage import distance_transform_edt, label
+
+    pieces, count = label(likely > 0.5)
+    height, width = likely.shape
+    middle = pieces[height // 3 : 2 * height // 3, width // 3 : 2 * width // 3]
+    if count < 2 or not middle.any():
+        return likely
+    own = pieces == np.bincount(middle[middle > 0]).argmax()
+    # A pixel belongs to the piece that it lies nearest to, so that the soft edge stays with its piece.
+    nearest = distance_transform_edt(pieces == 0, return_distances=False, return_indices=True)
+    return np.where(own[tuple(nearest)], likely, 0)
+
+
+def decontaminated(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Foreground colours, without the background that shines through the edge, float32 [H, W, 3]."""
+    from pymatting import estimate_foreground_ml
+
+    if alpha.min() == 1 or alpha.max() == 0:
+        return colours
+    return np.clip(estimate_foreground_ml(colours.astype(np.float64), alpha.astype(np.float64)), 0, 1).astype(
+        np.float32
+    )
 
 
 def trimap_of(likely: np.ndarray) -> np.ndarray:
@@ -70,15 +99,13 @@ def trimap_of(likely: np.ndarray) -> np.ndarray:
     return trimap
 
 
-def _closed_form(colours: np.ndarray, likely: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _closed_form(colours: np.ndarray, likely: np.ndarray) -> np.ndarray:
     trimap = trimap_of(likely)
     if not ((trimap == 0).any() and (trimap == 1).any()):
-        return colours, trimap.astype(np.float32)
-    from pymatting import estimate_alpha_cf, estimate_foreground_ml
+        return trimap.astype(np.float32)
+    from pymatting import estimate_alpha_cf
 
-    image = colours.astype(np.float64)
-    alpha = np.clip(estimate_alpha_cf(image, trimap), 0, 1)
-    return np.clip(estimate_foreground_ml(image, alpha), 0, 1).astype(np.float32), alpha.astype(np.float32)
+    return np.clip(estimate_alpha_cf(colours.astype(np.float64), trimap), 0, 1).astype(np.float32)
 
 
 def guided_filter(guide: np.ndarray, values: np.ndarray, radius: int, eps: float) -> np.ndarray:

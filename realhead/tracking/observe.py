@@ -78,17 +78,26 @@ def check_face(face: Face, image: np.ndarray, name: str) -> list[str]:
     return warnings
 
 
-def check_fit(rotation: np.ndarray, errors: np.ndarray, name: str) -> list[str]:
-    """Refuses profiles and warns of fits that do not hold.
+def turn_of(rotation: np.ndarray) -> float:
+    """Angle in radians by which a head looks past the camera's axis."""
+    return float(np.arccos(np.clip(rotation[2, 2], -1, 1)))
+
+
+def check_turn(rotation: np.ndarray, name: str) -> None:
+    """Refuses profiles.
 
     Raises:
         TrackingError: The head is turned by more than 60 degrees.
     """
-    turn = float(np.arccos(np.clip(rotation[2, 2], -1, 1)))
+    turn = turn_of(rotation)
     if turn > STEEPEST:
         raise TrackingError(
             f"The head in {name} is turned by {np.degrees(turn):.0f} degrees: use a picture that shows both eyes."
         )
+
+
+def check_fit(errors: np.ndarray, name: str) -> list[str]:
+    """Warns of a fit that does not hold."""
     error = float(np.median(errors))
     if error > WORST_FIT:
         return [f"The head does not fit the face in {name} well ({100 * error:.0f} % of the inter-ocular distance)."]

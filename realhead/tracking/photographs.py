@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from realhead.errors import TrackingError
 from realhead.tracking.assemble import (
     ENGINE,
     NOTE,
@@ -20,9 +22,10 @@ from realhead.tracking.crop import crop_of
 from realhead.tracking.fit import Fitter
 from realhead.tracking.landmark_head import ROOT, LandmarkHead
 from realhead.tracking.landmarker import Landmarker
-from realhead.tracking.observation import report
-from realhead.tracking.observe import check_face, check_fit, observation_of
-from realhead.tracking.pictures import Picture
+from realhead.tracking.observation import Observation, report
+from realhead.tracking.observe import check_face, check_fit, check_turn, observation_of
+from realhead.tracking.occlusion import check_covered
+from realhead.tracking.pictures import Picture, read_picture
 
 if TYPE_CHECKING:
     from realhead.head.model import Head
@@ -31,30 +34,39 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def track_photographs(pictures: list[Picture], out: Path, head: Head, options: TrackOptions, name: str) -> None:
+@dataclass(frozen=True)
+class Located:
+    """A photograph with what the fit reads of it, and what is to be said of it."""
+
+    picture: Picture
+    observation: Observation
+    warnings: list[str]
+
+
+def track_photographs(paths: list[Path], out: Path, head: Head, options: TrackOptions, name: str) -> None:
     """Tracks photographs of one person; nothing is written before all of them are fitted and cut out.
 
+    A photograph that cannot be used is left out, with a warning, as long as another one can.
+
     Args:
-        pictures: The photographs.
+        paths: The photographs.
         out: Folder of the capture.
         head: Head to fit.
         options: How.
         name: The person's name when the options have none.
+
+    Raises:
+        TrackingError: None of them can be used; the sentence is the first one's.
     """
-    landmarker, reduced = Landmarker(), LandmarkHead(head)
-    warnings, observations = [], []
-    for number, picture in enumerate(pictures):
-        face = landmarker.detect_one(picture.image, picture.name)
-        warnings += check_face(face, picture.image, picture.name)
-        size = picture.image.shape[1::-1]
-        observations.append(
-            observation_of(head, face.scores, reduced.measure(face.points), size, camera=number, focal=picture.focal)
-        )
+    reduced = LandmarkHead(head)
     fitter = Fitter(reduced)
-    fit = fitter.fit(observations)
-    for picture, state, errors in zip(pictures, fit.states, fit.errors):
-        warnings += check_fit(state.rotation, errors, picture.name)
-    for warning in warnings:
+    located, left_out = _located(paths, head, fitter)
+    fit = fitter.fit([each.observation for each in located])
+    pictures = [each.picture for each in located]
+    warnings = [warning for each in located for warning in each.warnings]
+    for picture, errors in zip(pictures, fit.errors):
+        warnings += check_fit(errors, picture.name)
+    for warning in (*left_out, *warnings):
         log.warning(warning)
 
     joints = rest_joints(head, fit.shape)
@@ -70,7 +82,8 @@ def track_photographs(pictures: list[Picture], out: Path, head: Head, options: T
         results.append((frame, camera, image, mask))
     source = {
         "kind": "photographs",
-        "files": [p.name for p in pictures],
+        "files": [p.name for p in paths],
+        "left_out": left_out,
         "engine": ENGINE,
         "focal_noted": [p.focal is not None for p in pictures],
         "landmark_error_percent": {k: round(v, 3) for k, v in report(fitter, fit.errors).items()},
@@ -81,3 +94,27 @@ def track_photographs(pictures: list[Picture], out: Path, head: Head, options: T
     for result in results:
         writer.add(*result)
     writer.close()
+
+
+def _located(paths: list[Path], head: Head, fitter: Fitter) -> tuple[list[Located], list[str]]:
+    """Photographs with a usable face, and a sentence for each of the others."""
+    landmarker = Landmarker()
+    located, left_out = [], []
+    for path in paths:
+        try:
+            located.append(_locate(read_picture(path), len(located), landmarker, head, fitter))
+        except TrackingError as error:
+            left_out.append(str(error))
+    if not located:
+        raise TrackingError(left_out[0])
+    return located, left_out
+
+
+def _locate(picture: Picture, number: int, landmarker: Landmarker, head: Head, fitter: Fitter) -> Located:
+    face = landmarker.detect_one(picture.image, picture.name)
+    warnings = check_face(face, picture.image, picture.name)
+    warnings += check_covered(landmarker, picture.image, face, picture.name)
+    measured, size = fitter.head.measure(face.points), picture.image.shape[1::-1]
+    observation = observation_of(head, face.scores, measured, size, camera=number, focal=picture.focal)
+    check_turn(fitter.start(observation, fitter.options.focal * max(size)).rotation, picture.name)
+    return Located(picture, observation, warnings)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from realhead.errors import TrackingError
 from realhead.tracking.matting import Matting
-from realhead.tracking.pictures import PICTURE_SUFFIXES, read_picture
+from realhead.tracking.pictures import PICTURE_SUFFIXES
 from realhead.tracking.video import VIDEO_SUFFIXES
 from realhead.tracking.webcam import record, webcam_number
 
@@ -65,7 +65,7 @@ def track(
 
     Returns:
         The capture. Its `info["source"]` holds the landmark errors per part of the face (per cent of the inter-ocular
-        distance), the frames without a face and the warnings.
+        distance), the frames without a face or the photographs that were left out, and the warnings.
 
     Raises:
         TrackingError: No face, two faces, a face too small, cut or turned away, a damaged or unknown file, a camera
@@ -89,7 +89,7 @@ def track(
     if kind == "webcam":
         _track_webcam(webcam_number(paths[0]), Path(out), head, options)
     elif kind == "photographs":
-        track_photographs([read_picture(p) for p in paths], Path(out), head, options, paths[0].stem)
+        track_photographs(paths, Path(out), head, options, paths[0].stem)
     else:
         track_clip(paths[0], Path(out), head, options)
     return Capture.open(out, head)

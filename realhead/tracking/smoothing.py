@@ -17,7 +17,7 @@ TIME = 1.7
 """Standard deviation in frames."""
 ALIKE = {
     "rotation": 0.012,
-    "translation": np.array([0.0008, 0.0008, 0.005]),
+    "translation": np.array([0.0008, 0.0008, 0.010]),
     "expression": 0.06,
     "jaw": 0.02,
     "gaze": 0.05,

@@ -22,8 +22,9 @@ from torch import Tensor
 
 from realhead.errors import TrackingError
 from realhead.tracking.assemble import camera_at, frame_of, rest_joints
+from realhead.tracking.crop import Crop, crop_of
 from realhead.tracking.fit import Fitter
-from realhead.tracking.landmark_head import LandmarkHead, State, rotation_matrix, rotation_vector
+from realhead.tracking.landmark_head import ROOT, LandmarkHead, State, rotation_matrix, rotation_vector
 from realhead.tracking.landmarker import Face, Landmarker
 from realhead.tracking.observation import FitOptions, Observation
 from realhead.tracking.observe import SMALLEST_FACE, observation_of
@@ -42,6 +43,8 @@ SEARCH_EVERY = 3
 """A lost face is looked for in every n-th frame: the search takes longer than a frame."""
 
 LATENCY_FRAMES = 50
+CROP_PIXELS = 256
+"""Side of the picture that mouth maps are made of, as in the captures that the shipped prior learned from."""
 
 Status = Literal["calibrating", "tracking", "lost"]
 
@@ -54,6 +57,7 @@ class Tracked:
         status: "calibrating" while the person is not known yet, "tracking", or "lost".
         frame: Head parameters, or None where the face is lost.
         camera: The camera of the whole picture; None where the face is lost.
+        crop: The square that a capture would cut out of the picture; None where the face is lost.
         face: What the landmarker found, or None.
         image: The picture, uint8 [H, W, 3].
         seconds: Time from receiving the picture to this answer.
@@ -63,6 +67,7 @@ class Tracked:
     status: Status
     frame: Frame | None
     camera: Camera | None
+    crop: Crop | None
     face: Face | None
     image: np.ndarray
     seconds: float
@@ -78,13 +83,18 @@ class Tracked:
             return self._head(**self.frame.parameters())[0]
 
     def mouth_map(self, uv_map: UVMap, kind: str = "gradient") -> Float[Tensor, "c r r"] | None:
-        """The driving picture's mouth map, or None where the face is lost (an avatar then goes without)."""
+        """The driving picture's mouth map, or None where the face is lost (an avatar then goes without).
+
+        It is made of the crop, as captures' are: gradients depend on the scale, and are divided by the largest one.
+        """
         if self.frame is None:
             return None
         from realhead.condition.mouth import mouth_map
 
-        picture = torch.from_numpy(self.image.astype(np.float32) / 255)
-        return mouth_map(picture, self.vertices, self.camera, uv_map, kind)
+        square = self.crop.apply(self.image, CROP_PIXELS)[0]
+        K = self.crop.intrinsics(float(self.camera.K[0, 0]), self.camera.width, self.camera.height, CROP_PIXELS)
+        camera = replace(self.camera, K=torch.from_numpy(K), width=CROP_PIXELS, height=CROP_PIXELS)
+        return mouth_map(torch.from_numpy(square.astype(np.float32) / 255), self.vertices, camera, uv_map, kind)
 
 
 class StreamTracker:
@@ -169,7 +179,7 @@ class StreamTracker:
         self._face = self._find(image)
         if self._face is None:
             self._state = None
-            return Tracked("lost", None, None, None, image, self._since(start), float("nan"), self.head)
+            return Tracked("lost", None, None, None, None, image, self._since(start), float("nan"), self.head)
         measured = self._reduced.measure(self._face.points)
         size = image.shape[1::-1]
         if not self.calibrated:
@@ -177,11 +187,13 @@ class StreamTracker:
         observation = observation_of(self.head, without_rest(self._face.scores, self._rest), measured, size)
         state, errors = self._fit(observation)
         frame = frame_of(self._timestep - 1, self._shape, state, self._joints, np.zeros(3))
-        K = np.array([[self._focal_now(size), 0, size[0] / 2], [0, self._focal_now(size), size[1] / 2], [0, 0, 1]])
-        camera = replace(camera_at(K.astype(np.float32), np.zeros(3), 1, "00"), width=size[0], height=size[1])
+        focal, middle = self._focal_now(size), (size[0] / 2, size[1] / 2)
+        K = np.array([[focal, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1]], np.float32)
+        camera = replace(camera_at(K, np.zeros(3), 1, "00"), width=size[0], height=size[1])
+        crop = crop_of(state.rotation, state.translation, self._joints[ROOT], focal, middle)
         status: Status = "tracking" if self.calibrated else "calibrating"
         error = float(np.median(errors))
-        return Tracked(status, frame, camera, self._face, image, self._since(start), error, self.head)
+        return Tracked(status, frame, camera, crop, self._face, image, self._since(start), error, self.head)
 
     def _since(self, start: float) -> float:
         self._took.append(clock.perf_counter() - start)

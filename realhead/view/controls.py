@@ -125,7 +125,7 @@ def edited_frame(
         angle = known[label]
         for joint in angle.joints:
             pose[joint, angle.axis] += angle.sign * degrees * 0.017453292519943295
-    return replace(base, expression=expression, pose=pose)
+    return replace(base, expression=expression, pose=pose, smirk=None)
 
 
 def _from_actions(head: Head, base: Frame, actions: dict[str, float]) -> tuple[Tensor, Tensor]:

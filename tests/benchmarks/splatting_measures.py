@@ -166,8 +166,8 @@ def stages_ms(step: Step, rounds: int) -> dict[str, float]:
     modules = (project_function, tile_lists, composite_function)
     taken: list[Counter] = []
 
-    def run(kernel, *args):
-        taken[-1][kernel.py_func.__name__] += timed(lambda: threads.run(kernel, *args)).cpu
+    def run(pieces, kernel, *args):
+        taken[-1][kernel.py_func.__name__] += timed(lambda: threads.run(pieces, kernel, *args)).cpu
 
     for module in modules:
         module.run = run

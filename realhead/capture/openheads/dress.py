@@ -108,11 +108,13 @@ def _grown(style: Style, traits: HairTraits, roots: Roots, neutral, atlas, shift
 
 
 def _clear_of_face(style: Style, strands, atlas, shift, rng) -> np.ndarray:
-    """Which strands stay: nearly all that hang before eyes, nose and mouth go."""
+    """Which strands stay: nearly all that hang before eyes, nose and mouth go, and those that stand up in loops."""
     points = strands - shift
     lowest = atlas.landmarks[17:27, 1].max() + (0.004 if style.name != "fringe" else -0.012)
     before = (np.abs(points[..., 0]) < 0.058) & (points[..., 1] < lowest) & (points[..., 2] > 0.012)
-    return ~before.any(1) | (rng.random(len(strands)) < 0.002)
+    # Hanging hair that first climbs would stand over the parting as a loop.
+    loops = (style.down[1] >= 1) & (strands[..., 1].max(1) - strands[:, 0, 1] > 0.009)
+    return ~(before.any(1) | loops) | (rng.random(len(strands)) < 0.002)
 
 
 def _tail(traits, neutral, atlas, shift, rng, amount) -> Hair:
@@ -244,7 +246,7 @@ def _beard(atlas, traits, neutral, normals, rng, amount) -> Hair:
         return np.clip(base * 1.5, 0, 1) * lip
 
     short = traits.beard_length < 0.004
-    count = int((9000 if short else 6500) * amount * {"moustache": 0.25, "goatee": 0.45}.get(traits.beard, 1.0))
+    count = int((9000 if short else 11000) * amount * {"moustache": 0.25, "goatee": 0.45}.get(traits.beard, 1.0))
     roots = sample_roots(rng, neutral, normals, atlas.template, atlas.faces, _skin_faces(atlas), density, count)
     x, y, _ = roots.template.T
     outwards = np.stack([x * 9, np.full(len(x), -1.0), np.zeros(len(x))], 1)
@@ -252,7 +254,7 @@ def _beard(atlas, traits, neutral, normals, rng, amount) -> Hair:
     outwards[over] = np.stack([np.sign(x[over]) * (0.3 + np.abs(x[over]) * 30), np.full(over.sum(), -0.9),
                                np.zeros(over.sum())], 1)  # fmt: skip
     length = traits.beard_length * np.where(over, 0.55, 1.0)[:, None, None]
-    width = 0.00034 if short else 0.0006
+    width = 0.00034 if short else 0.00042
     return _lying(rng, roots, outwards, length, traits.beard_color, traits.grey, width / np.sqrt(amount),
                   0.9 if short else 0.5, 0.25)  # fmt: skip
 

@@ -31,6 +31,7 @@ FACES: dict[str, dict[str, float]] = {
     "happy": {"mouthSmile": 1.0, "cheekSquint": 0.7, "jawOpen": 0.14, "mouthUpperUp": 0.35, "browInnerUp": 0.2},
     "delight": {"mouthSmile": 0.8, "jawOpen": 0.4, "browInnerUp": 0.7, "browOuterUp": 0.7, "eyeWide": 0.6},
     "pucker": {"mouthPucker": 0.95},
+    "kiss": {"mouthPucker": 1.0, "cheekSquint": 0.2},
     "funnel": {"mouthFunnel": 0.4, "mouthPucker": 0.8, "jawOpen": 0.12},
     "press": {"mouthPress": 0.8, "mouthRollLower": 0.3, "mouthRollUpper": 0.3, "lipSuck": 0.3},
     "roll_in": {"mouthRollLower": 0.9, "mouthRollUpper": 0.9, "lipSuck": 1.0},
@@ -54,6 +55,8 @@ FACES: dict[str, dict[str, float]] = {
     "wink_left": {"eyeBlinkLeft": 1.0, "cheekSquintLeft": 0.6, "mouthSmileLeft": 0.4},
     "eyes_shut": {"eyeBlink": 1.0},
     "eyes_tight": {"eyeBlink": 1.0, "eyeSquint": 0.8, "browDown": 0.5, "noseSneer": 0.4},
+    "brows_up": {"browInnerUp": 1.0, "browOuterUp": 0.9},
+    "worry": {"browInnerUp": 1.0, "browDown": 0.3, "mouthFrown": 0.3},
     "surprise": {"jawOpen": 0.45, "browInnerUp": 1.0, "browOuterUp": 1.0, "eyeWide": 1.0, "mouthFunnel": 0.1},
 }  # fmt: skip
 
@@ -74,10 +77,11 @@ VISEMES: dict[str, dict[str, float]] = {
 }
 
 SCRIPTS: dict[str, tuple[str, ...]] = {
-    "EMO-1-shout+laugh": ("shout", "roar", "chuckle", "laugh", "laugh_eyes_shut", "surprise", "grin"),
-    "EMO-4-disgust+happy": ("disgust", "disgust_open", "eyes_tight", "smile", "happy", "delight", "wink_left"),
+    "EMO-1-shout+laugh": ("shout", "roar", "chuckle", "laugh", "laugh_eyes_shut", "surprise", "grin", "brows_up"),
+    "EMO-4-disgust+happy": ("disgust", "disgust_open", "eyes_tight", "smile", "happy", "delight", "wink_left", "worry",
+                            "kiss"),
     "EXP-4-lips": ("pucker", "funnel", "roll_in", "lips_left", "lips_right", "frown", "shrug", "bare_teeth", "smirk",
-                   "press", "puff", "smile"),
+                   "press", "puff", "smile", "brows_up", "kiss"),
     "EXP-8-jaw-1": ("jaw_half", "jaw_wide", "jaw_left", "jaw_right", "jaw_forward", "chew", "eyes_shut", "jaw_wide"),
     "EXP-6-tongue-1": ("tongue_tip", "tongue_out", "tongue_left", "tongue_right", "tongue_up", "jaw_half"),
     "SEN-01-cramp_small_danger": (),

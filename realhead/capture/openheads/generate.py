@@ -3,18 +3,21 @@
     OUT/<person>/<sequence>/   one capture in VHAP's layout; complete when its realhead.json exists
     OUT/split.json             the people held out for testing
 
-A run that was stopped goes on where it was: finished captures are kept, the one in work is made again.
+A capture in the wild also keeps what the webcam saw, room and all, in `raw/`: pictures to try a tracker on.
+
+A run that was stopped goes on where it was: finished captures are kept, and of those in work the finished pictures.
 """
 
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import shutil
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -23,11 +26,13 @@ from realhead.errors import RealheadError
 
 log = logging.getLogger(__name__)
 
-VERSION = 3
+VERSION = 4
+UNFINISHED = ".unfinished.json"
+"""In the folder of a capture in work: which job makes it."""
 BYTES_PER_PIXEL = 1.25
 """PNG picture and mask together, measured over many people; for estimates only."""
-IMAGES_PER_SECOND = 16.0
-"""Pictures of 256x256 a second and process, measured; for estimates only."""
+SECONDS_PER_PERSON, SECONDS_PER_TIMESTEP, SECONDS_PER_IMAGE = 1.5, 0.11, 0.041
+"""Measured by tests/benchmarks/bench_openheads.py with one process, pictures of 256x256; for estimates only."""
 
 SCRIPT_ADVICE = (
     "Worker processes run a script from its top: call this below `if __name__ == '__main__':`, or give processes=1."
@@ -106,12 +111,14 @@ def refuse_workers_of_workers(processes: int) -> None:
 
 
 def _announce(out: Path, size: Size, processes: int) -> None:
-    pixels = size.width * size.height
-    seconds = size.num_images / (IMAGES_PER_SECOND * processes) * (pixels / 65536) ** 0.8 + 12
+    pixels, people = size.width * size.height, size.people + size.test_people
+    work = people * SECONDS_PER_PERSON + size.num_images * SECONDS_PER_IMAGE * (pixels / 65536) ** 0.8
+    work += size.num_images / (1 if size.wild else 16) * SECONDS_PER_TIMESTEP
+    seconds = work / processes + 12
     gigabytes = size.num_images * pixels * BYTES_PER_PIXEL / 1e9
     log.info(
         "%d people, about %d pictures of %dx%d: about %.1f minutes and %.2f GB in %s",
-        size.people + size.test_people, size.num_images, size.width, size.height, seconds / 60, gigabytes, out,
+        people, size.num_images, size.width, size.height, seconds / 60, gigabytes, out,
     )  # fmt: skip
     existing = out if out.exists() else out.parent
     while not existing.exists():
@@ -211,14 +218,13 @@ def _make_person(job: Job, count) -> None:
         return
     person = make_person(_head(), job.seed, job.size.strands)
     for name, folder in missing.items():
-        if folder.exists():
-            shutil.rmtree(folder)  # left half made by a run that was stopped
         _make_capture(person, name, folder, job, count)
 
 
 def _make_capture(person, sequence: str, folder: Path, job: Job, count) -> None:
     import numpy as np
 
+    from realhead.capture.openheads.background import room
     from realhead.capture.openheads.camera_noise import photograph
     from realhead.capture.openheads.lighting import wild_lighting
     from realhead.capture.openheads.motion import perform
@@ -226,7 +232,7 @@ def _make_capture(person, sequence: str, folder: Path, job: Job, count) -> None:
     from realhead.capture.openheads.render import render
     from realhead.capture.openheads.rig import studio_cameras, wild_camera
     from realhead.capture.openheads.tracking import track_frames
-    from realhead.capture.writer import CaptureWriter
+    from realhead.capture.writer import CaptureWriter, save_image
 
     size = job.size
     clip = perform(sequence, person.traits.habits, job.seed, size.frames)
@@ -236,15 +242,36 @@ def _make_capture(person, sequence: str, folder: Path, job: Job, count) -> None:
     tracked = track_frames(person.head, [stage.frame(t) for t in chosen], job.tracking, job.seed)
     cameras = [wild_camera(size.width, size.height, job.seed)] if size.wild else studio_cameras(size.width, size.height)
     source = {"generator": "OpenHeads", "version": VERSION, "seed": job.seed}
+    _clear_unless_same(folder, {"source": source, "tracking": job.tracking, "size": asdict(size)})
     writer = CaptureWriter(
         folder, person.head, cameras, person=person.name, sequence=sequence, tracking=job.tracking, source=source
     )
+    background = room(size.width, size.height, job.seed) if size.wild else None
     for timestep, frame in zip(chosen, tracked, strict=True):
-        scene = stage.scene(timestep)
-        for camera in cameras:
+        left = [camera for camera in cameras if not writer.keep(frame, camera)]
+        count(len(cameras) - len(left))
+        if not left and timestep != chosen[0]:
+            continue
+        scene = stage.scene(timestep)  # of the first timestep always: later ones use what it finds around the hair
+        for camera in left:
             image, mask = render(scene, camera.K.numpy(), camera.cam_from_world.numpy(), camera.width, camera.height)
-            if size.wild:
-                image = photograph(image, mask, job.seed, timestep)
+            if background is not None:
+                raw, image = photograph(image, mask, background, job.seed, timestep)
+                save_image(raw, folder / "raw" / f"{timestep:05d}.jpg", quality=95)
             writer.add(frame, camera, image, mask)
             count(1)
+    (folder / UNFINISHED).unlink()
     writer.close()
+
+
+def _clear_unless_same(folder: Path, job: dict) -> None:
+    """Prepares a folder: pictures that a stopped run of the same job has left are kept, anything else goes."""
+    from realhead.capture.files import read_json
+    from realhead.capture.writer import write_json
+
+    mark = folder / UNFINISHED
+    job = json.loads(json.dumps(job))  # as it reads when it comes back
+    if folder.exists() and (not mark.exists() or read_json(mark) != job):
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(mark, job)

@@ -178,7 +178,7 @@ def clump_and_curl(strands, guide_of, strength, curl_radius, curl_length, phases
         if g != s:
             for k in range(count):
                 t = k / (count - 1)
-                pull = strength[s] * t ** 0.7
+                pull = strength[s] * t**0.7
                 for c in range(3):
                     # Strands keep a part of their distance at the root, so that a clump has a thickness.
                     aim = strands[g, k, c] + (strands[s, 0, c] - strands[g, 0, c]) * 0.25

@@ -152,7 +152,7 @@ def _speak(rng: np.random.Generator, habits: Habits) -> np.ndarray:
         rows.append(np.repeat(shape[None], length, 0))
     rows.append(np.zeros((8, len(NAMES))))
     values = gaussian_filter1d(np.concatenate(rows), 1.1, axis=0, mode="nearest")
-    values[: 4] = 0
+    values[:4] = 0
     return values
 
 

@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from realhead.head.model import Head
 
 NUM_MEAN = 600
+FULLEST_LIPS = 0.45
+"""Largest height of closed lips over their width. Random shapes go up to 0.65, which others' eyes take for a pucker."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,14 @@ class Phenotypes:
     """The population's phenotype shapes as identity coefficients.
 
     coefficients [K, S]: one row per phenotype target; mean [S]: their mean over the population; spread [S]: standard
-    deviation of what phenotypes alone explain of each coefficient (at most 1).
+    deviation of what phenotypes alone explain of each coefficient (at most 1); lips [1 + S]: how much fuller the lips
+    are than `FULLEST_LIPS` (metres), as a constant and a linear function of the coefficients.
     """
 
     coefficients: np.ndarray
     mean: np.ndarray
     spread: np.ndarray
+    lips: np.ndarray
 
     def sample_shape(self, rng: np.random.Generator, female: float, age: float, origin: np.ndarray) -> np.ndarray:
         """Identity coefficients of a person: what phenotypes say, plus individual variation up to unit variance.
@@ -43,14 +48,19 @@ class Phenotypes:
         weights = phenotype_weights(_factors(rng, np.array([female]), np.array([age]), origin[None]))[0]
         typical = (weights @ self.coefficients - self.mean).clip(-3, 3)
         own = np.sqrt(np.clip(1 - self.spread**2, 0.05, 1)) * rng.standard_normal(len(typical)).clip(-2.6, 2.6)
-        return (typical + own).clip(-3.5, 3.5)
+        return self._plausible((typical + own).clip(-3.5, 3.5))
+
+    def _plausible(self, shape: np.ndarray) -> np.ndarray:
+        """The nearest face whose lips are not fuller than people's."""
+        excess, slope = self.lips[0] + self.lips[1:] @ shape, self.lips[1:]
+        return shape - max(excess, 0.0) * slope / (slope @ slope)
 
 
 def load_phenotypes(head: Head) -> Phenotypes:
     """Reads the table for the free head from the cache, or makes it (some seconds)."""
     from realhead.assets import cache_dir
 
-    path = Path(cache_dir()) / f"openheads_phenotypes_{head.hash}.npz"
+    path = Path(cache_dir()) / f"openheads_phenotypes_2_{head.hash}.npz"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
@@ -93,4 +103,13 @@ def _fit(head: Head) -> Phenotypes:
     female = (rng.random(NUM_MEAN) < 0.5).astype(float) * 0.5 + 0.5 * rng.random(NUM_MEAN)
     age = rng.random(NUM_MEAN) ** 2 * 0.95
     people = phenotype_weights(_factors(rng, female, age, origin / origin.sum(1, keepdims=True))) @ coefficients
-    return Phenotypes(coefficients, people.mean(0), people.std(0).clip(0, 1))
+    return Phenotypes(coefficients, people.mean(0), people.std(0).clip(0, 1), _lips(head))
+
+
+def _lips(head: Head) -> np.ndarray:
+    """Height of the lips less `FULLEST_LIPS` times their width, as a constant and a slope for each coefficient."""
+    faces, weights = head.landmarks["68"][:2]
+    corners = head.faces[faces]
+    shapes = torch.cat([head.v_template[..., None], head.shapedirs], -1)  # [V, 3, 1 + S]
+    points = torch.einsum("lk,lkcs->lcs", weights.to(shapes), shapes[corners]).double().numpy()
+    return (points[51, 1] - points[57, 1]) - FULLEST_LIPS * (points[54, 0] - points[48, 0])

@@ -84,9 +84,7 @@ def layers(person: Person, size: int = 256, azimuth: float = 20.0) -> dict[str, 
     nothing = np.zeros(len(hair.points), bool)
     shown = {"shape": (plain, nothing), "skin, eyes, teeth, cloth": (person.surface, nothing),
              "brows, lashes, beard": (person.surface, on_skin), "hair": (person.surface, ~nothing)}  # fmt: skip
-    return {
-        name: portrait(_with(scene, surface, keep), azimuth, 2.0, size) for name, (surface, keep) in shown.items()
-    }
+    return {name: portrait(_with(scene, surface, keep), azimuth, 2.0, size) for name, (surface, keep) in shown.items()}
 
 
 def _with(scene: LitScene, surface, keep: np.ndarray) -> LitScene:

@@ -152,27 +152,33 @@ def light_scene(
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def _resolve(image, index, factor, exposure, table, picture, mask):
-    """Averages sub-pixels, encodes as sRGB and lays the result on white; mask is the covered share."""
+    """Averages sub-pixels, encodes as sRGB and lays the result on white; mask is the covered share.
+
+    The average is a tent two pixels wide, as soft as a good lens: within a single pixel, hair would be salt and pepper.
+    """
     height, width = mask.shape
+    rows, columns = index.shape
     last = table.shape[0] - 1
+    half = factor // 2
+    tent = np.empty(2 * factor, np.float32)
+    for k in range(2 * factor):
+        tent[k] = (factor - abs(np.float32(k) + np.float32(0.5) - factor)) / np.float32(factor * factor)
     for y in range(height):
         for x in range(width):
-            covered = 0
-            red, green, blue = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-            for j in range(y * factor, (y + 1) * factor):
-                for i in range(x * factor, (x + 1) * factor):
-                    if index[j, i] != -1:
-                        covered += 1
+            alpha, red, green, blue = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
+            for j in range(2 * factor):
+                row = min(max(y * factor - half + j, 0), rows - 1)
+                for i in range(2 * factor):
+                    column = min(max(x * factor - half + i, 0), columns - 1)
+                    if index[row, column] != -1:
+                        weight = tent[j] * tent[i]
+                        alpha += weight
                         # A lamp's mirror image must not outweigh its neighbours: each sub-pixel is limited first.
-                        red += min(image[j, i, 0] * exposure, np.float32(2.0))
-                        green += min(image[j, i, 1] * exposure, np.float32(2.0))
-                        blue += min(image[j, i, 2] * exposure, np.float32(2.0))
-            if covered == 0:
-                picture[y, x, 0], picture[y, x, 1], picture[y, x, 2], mask[y, x] = 255, 255, 255, 0
-                continue
-            alpha = np.float32(covered) / np.float32(factor * factor)
+                        red += weight * min(image[row, column, 0] * exposure, np.float32(2.0))
+                        green += weight * min(image[row, column, 1] * exposure, np.float32(2.0))
+                        blue += weight * min(image[row, column, 2] * exposure, np.float32(2.0))
             mask[y, x] = np.uint8(alpha * 255 + np.float32(0.5))
-            share = np.float32(last) / np.float32(covered) * np.float32(0.5)
+            share = np.float32(last) / max(alpha, np.float32(1e-6)) * np.float32(0.5)
             for c, value in enumerate((red, green, blue)):
                 code = table[min(int(value * share), last)]
                 picture[y, x, c] = np.uint8(code * alpha + 255 * (1 - alpha) + np.float32(0.5))
