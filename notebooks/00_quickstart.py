@@ -22,7 +22,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-from IPython.utils.capture import capture_output
 
 from realhead import Avatar, Camera, enroll, load_prior
 from realhead.condition.store import driving_view
@@ -135,9 +134,7 @@ grid(turned, [f"{a:+.1f} rad" for a in angles], inches=1.6)
 
 # %%
 gaussians = avatar.gaussians(drivers[0].frame, mouths[0])
-with capture_output():  # viser's greeting
-    snapshot = show(gaussians)
-snapshot
+show(gaussians)
 
 # %%
 folder = Path(tempfile.mkdtemp())

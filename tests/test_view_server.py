@@ -116,6 +116,19 @@ def test_nothing_is_printed(capsys):
     assert capsys.readouterr().out == ""
 
 
+def test_nothing_is_displayed_in_a_notebook(monkeypatch):
+    """There rich writes into the cell, past stdout."""
+    import rich
+
+    shown = []
+    monkeypatch.setattr("rich.jupyter.display", lambda *parts: shown.append(parts))
+    monkeypatch.setattr(rich.get_console(), "is_jupyter", True)
+    stop_server(start_server())
+    assert not shown
+    rich.print("a word of somebody else")
+    assert shown
+
+
 def test_viser_that_starts_otherwise_is_refused(monkeypatch):
     """Guard: a viser that no longer calls websockets.serve through the module would listen without our list."""
     from viser.infra import _infra

@@ -105,10 +105,16 @@ def _empty(server: viser.ViserServer) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep viser's banner off stdout, which belongs to results."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        yield
+    """Keep viser's banner off stdout, which belongs to results, and out of notebooks, where rich displays it."""
+    import rich
+
+    said, console = io.StringIO(), rich.get_console()
+    before, console.quiet = console.quiet, True
+    try:
+        with contextlib.redirect_stdout(said):
+            yield
+    finally:
+        console.quiet = before
     if said.getvalue().strip():
         logger.debug("%s", said.getvalue().strip())
 

@@ -75,7 +75,8 @@ class SliderPanel:
         self._draw()
         columns_layout = widgets.Layout(grid_template_columns=f"repeat({columns}, 330px)")
         grid = widgets.GridBox([*self.sliders.values()], layout=columns_layout)
-        self.widget = widgets.VBox([self._image, grid, reset, self._trouble])
+        own_size = widgets.Layout(align_items="flex-start")  # else the picture is stretched to the cell
+        self.widget = widgets.VBox([self._image, grid, reset, self._trouble], layout=own_size)
 
     @property
     def values(self) -> dict[str, float]:
