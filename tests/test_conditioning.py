@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from realhead.capture import Camera, Capture, CaptureWriter, Frame
 from realhead.condition.expression import expression_map
 from realhead.condition.mouth import MOUTH_REGIONS, image_gradients, mouth_map, mouth_texels, sample_image
 from realhead.condition.store import conditioning
-from realhead.condition.texture import face_normals, identity_texture, texel_visibility
+from realhead.condition.texture import SEAM, face_normals, fill_seams, identity_texture, texel_visibility
 from realhead.head import load_head
 from realhead.head.raster import rasterize_triangles
 
@@ -120,6 +121,22 @@ def test_mouth_maps_do_not_depend_on_the_target_camera(capture, uv_map):
         capture.view(1, "01").image(), capture.head(**capture.frame(1).parameters())[0], capture.cameras["01"], uv_map
     )
     assert (side - expected).abs().max() > 0.05  # another view would have given another map
+
+
+def test_seams_are_filled_from_beside_and_wide_gaps_and_other_islands_are_not():
+    seen, allowed = torch.ones(1, 30, 30), torch.ones(1, 30, 30)
+    seen[:, :, 4:7] = 0  # a seam
+    seen[:, :, 15:] = 0  # nobody looked there
+    allowed[:, :, 16] = 0  # the gap before another island
+    texture = torch.linspace(-1, 1, 30).expand(3, 30, 30) * seen
+    filled = fill_seams(texture, seen, allowed)
+    assert torch.equal(filled * seen, texture), "what was seen stays"
+    across = ndimage.distance_transform_cdt(1 - seen[0].numpy(), "chessboard")
+    near = torch.from_numpy((across > 0) & (across <= SEAM))[None].expand(3, -1, -1) & (allowed > 0)
+    near[:, :, 16:] = False
+    assert ((filled != 0) == ((seen > 0).expand(3, -1, -1) | near)).all()
+    low, high = texture[0, 0, 3] - 1e-6, texture[0, 0, 7] + 1e-6
+    assert low <= filled[0, 4, 4:7].min() and filled[0, 4, 4:7].max() <= high
 
 
 def test_texture_recovers_the_painted_colours(capture, head, uv_map, colours):

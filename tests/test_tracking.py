@@ -209,7 +209,7 @@ def test_stream_calibrates_tracks_loses_and_finds_again(astronaut):
     tracker = StreamTracker()
     states = [tracker(np.roll(image, i % 2, 1)).status for i in range(14)]
     assert states[0] == "calibrating" and states[-1] == "tracking"
-    still = [tracker(image) for _ in range(4)]
+    still = [tracker(image) for _ in range(10)]  # the last of the pictures before was moved by a pixel
     assert still[-1].error < 0.02 and still[-1].seconds > 0
     moved = (still[-1].vertices - still[-2].vertices).norm(dim=1).max()
     assert moved < 2e-4  # metres: a still face stays still

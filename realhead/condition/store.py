@@ -22,7 +22,7 @@ from realhead.errors import CaptureError, RealheadError
 from realhead.head.uv import UVMap
 from realhead.model.backbones import find_dino
 
-VERSION = 1
+VERSION = 2
 """Counts changes of what the maps mean; part of every checkpoint's conditioning hash."""
 
 _log = logging.getLogger(__name__)

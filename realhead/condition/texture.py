@@ -1,8 +1,9 @@
 """Identity textures: the neutral pictures of a person, unprojected into UV space (paper IV-A).
 
 One frontal picture gives a partial map, three pictures (front, left, right) a fuller one. A texel takes a picture's
-colour where the tracked mesh faces that camera and nothing of the mesh is nearer; the mouth is masked out, since its
-looks come from the mouth map. Unseen texels are zero.
+colour where the tracked mesh faces that camera and nothing of the mesh is nearer. Seams, the thin gaps that depth test
+and grazing angles leave, are filled from their neighbours. The mouth is masked out, since its looks come from the mouth
+map. Texels that stay unseen are zero.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from realhead.head.uv import UVMap
 
 DEPTH_TOLERANCE = 0.006  # metres: the mesh is this much thinner or thicker than the person (ours)
 GRAZING_COSINE = 0.15  # beyond about 81 degrees a pixel smears over many texels (ours)
+SEAM = 2  # texels from a seen one over which its colour is carried on (ours): wider gaps are for the prior to fill
 
 
 def identity_texture(head: Head, uv_map: UVMap, views: list[View]) -> Float[Tensor, "3 r r"]:
@@ -44,9 +46,28 @@ def identity_texture(head: Head, uv_map: UVMap, views: list[View]) -> Float[Tens
         weight = weight * (inside > 0.5)
         colour += weight * (sample_image(view.image(), xy) * 2 - 1)
         total += weight
-    colour /= total
-    colour[mouth_texels(uv_map)] = 0.0
-    return uv_map.scatter(colour)
+    skin = ~mouth_texels(uv_map)[:, None]
+    seen = (total > 1e-6) & skin
+    maps = (uv_map.scatter(values.float()) for values in (colour / total * seen, seen, skin))
+    return fill_seams(*maps)
+
+
+def fill_seams(
+    texture: Float[Tensor, "3 r r"], seen: Float[Tensor, "1 r r"], allowed: Float[Tensor, "1 r r"]
+) -> Float[Tensor, "3 r r"]:
+    """Carries colours on to texels that are at most `SEAM` away from seen ones: the mean of those beside them.
+
+    Args:
+        texture: Colours, zero where unseen.
+        seen: 1 where a texel has a colour, else 0.
+        allowed: 1 where a texel may have one; colours do not cross the gaps between islands.
+    """
+    known = torch.cat([texture, seen])[None]
+    for _ in range(SEAM):
+        around = torch.nn.functional.avg_pool2d(known, 3, stride=1, padding=1)
+        mean = around / around[:, 3:].clamp_min(1e-6) * (around[:, 3:] > 0) * allowed
+        known = torch.where(known[:, 3:] > 0, known, mean)
+    return known[0, :3]
 
 
 def texel_visibility(head: Head, uv_map: UVMap, vertices: Float[Tensor, "v 3"], camera: Camera) -> Float[Tensor, "n"]:

@@ -50,7 +50,8 @@ def photometric(people: int = 3, frames: int = 75, chosen: int = 6, first: int =
         for name, result in zip(rows, (before, refined), strict=True):
             rows[name].append(_errors(measure(head, reduced, result, truths, K), [truths[i].scores for i in others]))
     names = [*(f"{n}, mean error of the score" for n in COMPARED), "rotation, degrees", "mouth corner, mm"]
-    return {name: dict(zip(names, np.mean(v, 0).round(3).tolist(), strict=True)) for name, v in rows.items()}
+    table = {name: dict(zip(names, np.mean(v, 0).round(3).tolist(), strict=True)) for name, v in rows.items()}
+    return {"people": people, "frames": chosen * people, **table}
 
 
 def _errors(found: dict, truth: list[np.ndarray]) -> np.ndarray:

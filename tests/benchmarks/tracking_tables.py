@@ -74,8 +74,9 @@ def _photometric(result: dict) -> list[str]:
     return [
         "## A photometric refinement",
         "",
-        "An experiment on a few frames of three of the people: colours of the calmest frame, painted on the skin, "
-        "compared with the picture through the differentiable rasterizer. Tracking has no such step.",
+        f"An experiment on {result['frames']} frames of {result['people']} of the people: colours of the calmest "
+        "frame, painted on the skin, compared with the picture through the differentiable rasterizer. Tracking has no "
+        "such step.",
         "",
         *_table(["", *rows], [[m, *(row[m] for row in rows.values())] for m in measures]),
     ]
