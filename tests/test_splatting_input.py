@@ -342,6 +342,15 @@ def test_far_away_and_tiny_things_do_no_harm(backend):
     torch.testing.assert_close(draw(backend, **given | both)[0], wanted, rtol=0, atol=2e-3)
 
 
+@pytest.mark.parametrize("degree", [None, 0])
+def test_what_lies_too_far_to_be_drawn_gets_a_gradient_of_zero(backend, degree):
+    given = arguments(sh_degree=degree) | ({} if degree == 0 else {"colors": torch.ones(20, 3)})
+    given["means"][3, 0] = -1e20  # its squared distance overflows in float32
+    given["means"].requires_grad_()
+    draw(backend, **given)[0].sum().backward()
+    assert given["means"].grad.isfinite().all() and (given["means"].grad[3] == 0).all()
+
+
 def test_a_second_derivative_is_refused_rather_than_wrong():
     means = arguments()["means"].requires_grad_()
     image = draw(**arguments() | {"means": means})[0]

@@ -163,6 +163,24 @@ def test_pictures_that_are_no_multiple_of_a_tile(size):
     assert float((images[0] - images[1]).abs().max()) < 1e-5
 
 
+def test_lists_end_where_their_tiles_are_finished():
+    """Hundreds of large opaque Gaussians in the left half: those behind are skipped, but not where a pixel is open."""
+    given = head_like(1500) | cameras(128, 64)
+    given["means"][:, 0] = -given["means"][:, 0].abs()
+    given["scales"] = torch.full((1500, 3), 0.02)
+    results = []
+    for backend, dtype in (("cpu", torch.float32), ("torch", torch.float64)):
+        moved = {k: t.to(dtype) if isinstance(t, torch.Tensor) else t for k, t in given.items()}
+        leaf = moved["opacities"] = moved["opacities"].detach().requires_grad_()
+        image, alpha, _ = rasterization(**moved, sh_degree=3, backend=backend)
+        image.square().sum().backward()
+        results.append((image.detach(), alpha.detach(), leaf.grad))
+    (image, _, gradient), (wanted, alpha, wanted_gradient) = results
+    assert 0.2 < float((alpha > 0.999).double().mean()) < 0.8 and 0 < int((wanted_gradient == 0).sum()) < 1400
+    assert float((image - wanted).abs().flatten().quantile(0.99)) < 1e-5
+    assert relative_error(gradient, wanted_gradient) < 1e-2  # where a pixel is finished, float32 may go the other way
+
+
 def test_a_picture_does_not_depend_on_what_else_is_drawn():
     """Cameras of a batch, and the order of the Gaussians, change nothing."""
     given, views = head_like(500), cameras(90, 70, 3)

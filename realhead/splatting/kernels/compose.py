@@ -23,6 +23,7 @@ from realhead.splatting.kernels.simd import exp2, fma, maximum, minimum, minus_a
 
 f32 = np.float32
 AHEAD = 8  # list entries between asking for a record and using it
+LOOK = 256  # list entries between two looks whether the tile is finished
 UP, DOWN, LIFT = f32(2.0**64), f32(2.0**-64), f32(64.0)
 ALPHA_MIN, ALPHA_MAX = f32(2.0**64 / 255), f32(0.999 * 2.0**64)
 FINISHED = f32(1e-4 * 2.0**-64)
@@ -59,11 +60,23 @@ def start_column(dx, dy, qa, qb, qc, opacity):
     return alpha, exp2(minimum(maximum(slope + qc * (TWO * dy + ONE), f32(-126.0)), f32(126.0)))
 
 
+@inlined
+def finished(planes, row_step, columns, rows):
+    """Whether no pixel of a tile takes any more colour: behind large opaque Gaussians the rest of a list is skipped."""
+    for y in range(rows):
+        for x in range(columns):
+            if planes[y * row_step + x] > ZERO:
+                return False
+    return True
+
+
 @kernel
-def _blend_tile(lanes, rows, channels, records, words, ids, first, last, left, top, planes):
+def _blend_tile(lanes, rows, channels, records, words, ids, first, last, left, top, columns, rows_here, planes):
     """Draws the list of one tile into its planes: transmittance 2^-64 (negative: finished), then D colours."""
     width, height, row_step = len(lanes), len(rows), (1 + len(channels)) * TILE_W
     for entry in range(first, last):
+        if (entry - first) % LOOK == LOOK - 1 and finished(planes, row_step, columns, rows_here):
+            return
         prefetch(records, SIZE * get(ids, min(entry + AHEAD, last - 1)))
         k = SIZE * get(ids, entry)
         x_start, strips = column_span(get(words, k + BOX_X), left, width)
@@ -150,7 +163,10 @@ def blend(
         for y in range(TILE_H):
             for x in range(0, TILE_W, len(lanes)):
                 store(planes, y * row_step + x, full)
-        _blend_tile(lanes, rows, channels, records, words, ids, offsets[tile], offsets[tile + 1], left, top, planes)
+        _blend_tile(
+            lanes, rows, channels, records, words, ids, offsets[tile], offsets[tile + 1], left, top, columns, rows_here,
+            planes,
+        )  # fmt: skip
         for y in range(rows_here):
             pixel = (top + y) * image_width + left
             _write_row(

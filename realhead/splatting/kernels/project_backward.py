@@ -126,6 +126,8 @@ def color_backward(lanes, camera, x, y, z, degree, colors, count, first, scratch
     stride, record, gradient = colors.size // count, S_RECORD * len(lanes), S_GRADIENT * len(lanes)
     gd = shade_backward(lanes, degree, (dx, dy, dz), colors, stride, first, scratch, record, gradient)
     write_rows(lanes, scratch, S_COLOR, grad_colors, first, stride, 3 * (degree + 1) * (degree + 1), add)
+    if degree == 0:  # seen the same from everywhere, and the distance may have overflowed
+        return zero, zero, zero
     along = gd[0] * dx + gd[1] * dy + gd[2] * dz
     return (along * dx - gd[0]) * inverse, (along * dy - gd[1]) * inverse, (along * dz - gd[2]) * inverse
 

@@ -34,6 +34,7 @@ from realhead.splatting.kernels.compose import (
     DOWN,
     FINISHED,
     HALF,
+    LOOK,
     MX,
     MY,
     ONE,
@@ -47,6 +48,7 @@ from realhead.splatting.kernels.compose import (
     TILE_W,
     ZERO,
     column_span,
+    finished,
     row_span,
     start_column,
 )  # fmt: skip
@@ -64,15 +66,18 @@ ROW_SQUARED = ROW * ROW
 
 @kernel
 def _replay_tile(
-    lanes, rows, channels, records, words, ids, bases, first, last, left, top, planes, grads, first_row, extra_row
+    lanes, rows, channels, records, words, ids, bases, first, last, left, top, columns, rows_here, planes, grads,
+    first_row, extra_row,
 ):  # fmt: skip
-    """Replays the list of one tile and writes a gradient row for each entry.
+    """Replays the list of one tile and writes a gradient row for each entry that is reached.
 
     The planes are transmittance 2^-64 (negative: finished), rest, and the D gradients of the image.
     """
     width, height, row_step = len(lanes), len(rows), (2 + len(channels)) * TILE_W
     zero = splat(lanes, ZERO)
     for entry in range(first, last):
+        if (entry - first) % LOOK == LOOK - 1 and finished(planes, row_step, columns, rows_here):
+            return
         later = get(ids, min(entry + AHEAD, last - 1))
         prefetch(records, SIZE * later)
         prefetch(grads, SIZE * (first_row + later))
@@ -177,7 +182,7 @@ def replay(
         bases: First extra row of each chunk of Gaussians.
         image, alpha: What the forward pass returned.
         grad_image, grad_alpha: Gradients of these; grad_alpha is of size 0 where this is not the first pass.
-        grads: [rows * 16], is written: from row `first_row` one for each Gaussian, from `extra_row` the others.
+        grads: [rows * 16] of zeros, is written: from row `first_row` one for each Gaussian, from `extra_row` the rest.
         grad_background: [tiles, D], sums over the pixels of a tile, is written; or [tiles, 0].
     """
     tiles_x = (image_width + TILE_W - 1) // TILE_W
@@ -205,8 +210,8 @@ def replay(
                 grad_alpha, pixel, grad_background[tile],
             )  # fmt: skip
         _replay_tile(
-            lanes, rows, channels, records, words, ids, bases, offsets[tile], offsets[tile + 1], left, top, planes,
-            grads, first_row, extra_row,
+            lanes, rows, channels, records, words, ids, bases, offsets[tile], offsets[tile + 1], left, top, columns,
+            rows_here, planes, grads, first_row, extra_row,
         )  # fmt: skip
 
 
