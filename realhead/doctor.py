@@ -226,9 +226,16 @@ def _dino() -> list[Finding]:
 
 
 def _priors() -> list[Finding]:
-    from realhead.model.checkpoint import SHIPPED
+    from realhead.errors import RealheadError
+    from realhead.head.open_head import cached_file
+    from realhead.model.checkpoint import SHIPPED, load_prior
 
     found = sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+    try:
+        for name in found if cached_file().exists() else ():  # a doctor builds no head
+            load_prior(name)
+    except RealheadError as error:
+        return [Finding("priors", "problem", str(error), "get data/priors of this version of the repository")]
     if found:
         return [Finding("priors", "ok", f"{', '.join(found)}, in {SHIPPED}")]
     advice = "run this in a clone of the repository, or train one: realhead data, then realhead train"

@@ -101,3 +101,14 @@ def test_an_unwritable_report_is_one_sentence(capsys, tmp_path):
     full.symlink_to("/dev/full")
     assert cli.main(["doctor", "--out", str(full)]) == 2
     assert capsys.readouterr().err.startswith("The disk is full")
+
+
+def test_a_prior_of_another_head_is_a_problem(monkeypatch, tmp_path):
+    from realhead.model import checkpoint
+
+    tensors, metadata = checkpoint.load_tensors(checkpoint.SHIPPED / "laptop.safetensors")
+    metadata["binding"]["head"] = "0" * 16
+    checkpoint.save_tensors(tmp_path / "laptop.safetensors", tensors, metadata)
+    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path)
+    (finding,) = doctor._priors()
+    assert finding.state == "problem" and "another head (0000000000000000)" in finding.found

@@ -40,9 +40,9 @@ def import_captures(
     """
     if not source.is_dir():
         raise CaptureError(f"{source} is no folder: name the folder of an export.")
+    folders = vhap.exports(source) if kind == "vhap" else [source]
     model, file = head_for(kind, head)
     require_edition(model, kind, edition)
-    folders = vhap.exports(source) if kind == "vhap" else [source]
     done, failed = [], []
     for folder in folders:
         try:

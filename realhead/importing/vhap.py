@@ -53,7 +53,10 @@ def _what_is_it(source: Path) -> str:
         )
     if (source / "metadata_sequences.csv").is_file() or any(source.glob("*/calibration/camera_params.json")):
         return f"{source} is NeRSemble itself: run `realhead import nersemble`, then VHAP, then import VHAP's export."
-    return f"{source} is no VHAP export: it has no transforms.json."
+    return (
+        f"{source} is no VHAP export: neither it nor a folder in it has a transforms.json; name the folder that VHAP's "
+        "export_as_nerf_dataset.py wrote."
+    )
 
 
 def read_vhap(folder: Path, head: Head) -> Recording:
