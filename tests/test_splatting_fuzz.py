@@ -96,10 +96,12 @@ def test_random_calls_are_drawn_right_or_refused(given):
     assert finite or not twin_finite
     assert float(alpha.min()) > -1e-6 and float(alpha.max()) <= 1
     errors = (alpha - wanted_alpha).abs().flatten()
-    # near alpha = 1/255, or where a pixel is finished, float32 may go the other way
-    assert float(errors.max()) < 0.02 and float(errors.quantile(0.9)) < 1e-4
+    assert float(errors.max()) < 0.02
     scale = wanted.abs().max().clamp_min(1)
-    assert float(((image - wanted).abs() / scale).flatten().quantile(0.9)) < 1e-4
+    for error in (errors, ((image - wanted).abs() / scale).amax(-1).flatten()):
+        # near alpha = 1/255, or where a pixel is finished, float32 may go the other way: one pixel in ten, or one
+        calm = error.sort().values[: min(int(0.9 * len(error)), len(error) - 1)]
+        assert not len(calm) or float(calm[-1]) < 1e-4
 
 
 @pytest.mark.slow
