@@ -57,7 +57,8 @@ def draw_with_kernels(scene: Scene, lanes: tuple[int, ...] = LANES):
     passes = plan_passes(num_features, with_depth)
     images, alphas = Composite.apply(settings, passes, drawn, means2d, records, features, given["backgrounds"])
     images, alphas = expected_depth(scene, images, alphas[..., None])
-    camera_ids, gaussian_ids = radii[..., 0].nonzero(as_tuple=True)
+    # By numpy: torch's threads would go on spinning for milliseconds, beside the kernels of the next call.
+    camera_ids, gaussian_ids = map(torch.from_numpy, radii[..., 0].numpy().nonzero())
     meta = {
         "camera_ids": camera_ids,
         "gaussian_ids": gaussian_ids,
