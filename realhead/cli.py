@@ -88,7 +88,7 @@ def _run(name: str, arguments: list[str]) -> int:
         import tyro
 
         function = getattr(importlib.import_module(f"realhead.commands.{command.module}"), command.function)
-        tyro.cli(function, prog=f"realhead {name}", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
+        tyro.cli(function, prog=f"realhead {name}", args=_one_set(arguments), config=(tyro.conf.FlagCreatePairsOff,))
         return 0
     except SystemExit as stop:  # tyro: 0 after --help, 2 after arguments that do not fit
         return 2 if stop.code else 0
@@ -105,6 +105,16 @@ def _run(name: str, arguments: list[str]) -> int:
         if sentence is None:
             raise
         return _complain(sentence)
+
+
+def _one_set(arguments: list[str]) -> list[str]:
+    """Arguments with the assignments of several --set behind one, since tyro would silently keep the last one only."""
+    assignments, rest, inside = [], [], False
+    for argument in arguments:
+        inside = argument == "--set" or (inside and not argument.startswith("-"))
+        if argument != "--set":
+            (assignments if inside else rest).append(argument)
+    return [*rest, "--set", *assignments] if "--set" in arguments else rest
 
 
 def _disk_sentence(error: Exception) -> str | None:

@@ -163,3 +163,14 @@ def test_ctrl_c_in_training_is_told_and_the_same_command_goes_on(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and (tmp_path / "run" / "prior.safetensors").exists()
     assert 1 <= before < log.read_text().count("\n")
+
+
+def test_set_may_be_given_more_than_once(tmp_path, monkeypatch):
+    from realhead import training
+
+    seen = {}
+    monkeypatch.setattr(training, "train", lambda data, out, config, **_: seen.update(config=config) or tmp_path)
+    arguments = "train --set learning_rate=5e-3 batch_size=3 --seed 4 --set save_every=7 --out".split()
+    assert cli.main([*arguments, str(tmp_path / "run"), str(tmp_path)]) == 0
+    config = seen["config"]
+    assert (config.learning_rate, config.batch_size, config.save_every, config.seed) == (5e-3, 3, 7, 4)
