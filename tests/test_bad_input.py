@@ -102,7 +102,7 @@ CASES = {
     "folder without transforms.json": ("enroll {inputs}/empty " + FROM_PRIOR, NO_CAPTURE),
     "driver without transforms.json": ("drive {inputs}/avatar.safetensors {inputs}/empty --out {out}.mp4", NO_CAPTURE),
     "training set without captures": ("train {inputs}/empty --preset tiny --out {out}", "holds no capture"),
-    "camera file with missing keys": ("enroll {inputs}/keyless " + FROM_PRIOR, "'fl_x' is missing or malformed"),
+    "camera file with missing keys": ("enroll {inputs}/keyless " + FROM_PRIOR, "'fl_x' is missing"),
     "images of the wrong size": ("enroll {inputs}/oversize " + FROM_PRIOR, "72x72 pixels but its camera says 73x72"),
     "truncated prior": (f"enroll {GOOD} --prior {{inputs}}/half.safetensors --out {{out}}", "damaged.* get it again"),
     "hostile prior": (
