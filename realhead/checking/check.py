@@ -195,9 +195,12 @@ def examine(recording: Recording, kind: Kind, stated: str | None = None, early: 
     findings += faults.masks(exhibits, recording.frames, head)
     if not unusable and not any(f.state == "problem" for f in wrong_edition):
         seen, _ = faults.overlay(exhibits, recording.frames, head, _other_heads(head))
+        if not any(f.topic in faults.FAULTS for f in seen):
+            steps = faults.steps(exhibits, recording.frames, head)
+            if any(f.state == "problem" for f in steps):  # then that is why the overlay is poor
+                seen = [f for f in seen if f.state != "problem"]
+            seen += steps
         findings += seen
-        if not any(f.state == "problem" for f in seen):
-            findings += faults.steps(exhibits, recording.frames, head)
     sizes = frozenset((shot.camera.width, shot.camera.height) for shot in recording.shots)
     return Report(recording.folder, tuple(findings), sheet.overlays(exhibits, recording.frames, head), sizes)
 
