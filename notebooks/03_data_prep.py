@@ -133,7 +133,7 @@ def changed_person(values):
         traits, skin=replace(traits.skin, **skin), hair=replace(traits.hair, beard=beard, **hair),
         teeth=replace(traits.teeth, **teeth),
     )  # fmt: skip
-    return portrait(lit(build_person(head, changed, strands=0.5), face), size=size)
+    return portrait(lit(build_person(head, changed, strands=0.5), face), size=min(size, 160))
 
 
 lowest = {"melanin": 0.06, "hair length": 0.5, "tooth size": 0.8}
