@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import os
 import re
 import shutil
@@ -186,6 +187,8 @@ def _installed(package: str) -> str | None:
 
 def _accepted(nvcc: str | None, compiler: str | None) -> tuple[str, str] | None:
     """The compilers that a toolkit accepts, from PyTorch's own table."""
+    # At its import it warns of a missing GPU, which the doctor tells in its own words.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils import cpp_extension
 
     name = "CUDA_CLANG_VERSIONS" if compiler and compiler.startswith("clang") else "CUDA_GCC_VERSIONS"
