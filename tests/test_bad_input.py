@@ -17,16 +17,10 @@ import pytest
 import torch
 from evaluation_data import make_people, person_avatar, tiny_prior
 from PIL import Image
+from tracking_networks import needs_networks
 
 from realhead import cli
-from realhead.assets import asset
-from realhead.errors import AssetError
 from realhead.model.checkpoint import save_prior
-
-try:
-    networks = all(asset(name, fetch=False) for name in ("face_landmarker.task", "selfie_segmentation.tflite"))
-except AssetError:
-    networks = False
 
 
 class Payload:
@@ -136,7 +130,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(capsys, inputs, tmp_path, 
     assert not (inputs / "broken_into").exists()
 
 
-@pytest.mark.skipif(not networks, reason="the tracking networks are not fetched")
+@needs_networks
 @pytest.mark.parametrize("command", ["track", "avatar"])
 @pytest.mark.parametrize(
     "photograph, sentence", [("none", "No face was found in none.png: use"), ("two", "2 faces were found in two.png: ")]

@@ -6,21 +6,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tracking_networks import PRESENT, needs_networks
 
-from realhead.assets import asset
-from realhead.errors import AssetError, CaptureError, TrackingError
+from realhead.errors import CaptureError, TrackingError
 from realhead.tracking import StreamTracker, track
 from realhead.tracking.crop import MIDDLE, VISIBLE, Crop, crop_of, steady_crop
 from realhead.tracking.matting import around_the_face, decontaminated, foreground, guided_filter, on_white, trimap_of
 from realhead.tracking.observe import check_face, check_fit, check_turn
 from realhead.tracking.pictures import read_picture
 from realhead.tracking.video import read_clip
-
-try:
-    present = all(asset(n, fetch=False) for n in ("face_landmarker.task", "selfie_segmentation.tflite"))
-except AssetError:
-    present = False
-needs_networks = pytest.mark.skipif(not present, reason="the tracking networks are not fetched")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +39,7 @@ def _clip(path, frames, rate=25):
 
 @pytest.fixture(scope="module")
 def capture(tmp_path_factory, astronaut):
-    if not present:
+    if not PRESENT:
         pytest.skip("the tracking networks are not fetched")
     folder = tmp_path_factory.mktemp("photo")
     Image.fromarray(astronaut).save(folder / "astronaut.png")

@@ -7,9 +7,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from PIL import Image
+from tracking_networks import needs_networks
 
-from realhead.assets import asset
-from realhead.errors import AssetError, TrackingError
+from realhead.errors import TrackingError
 from realhead.head import load_head
 from realhead.tracking import clip, track
 from realhead.tracking.clip import ClipFit, Seen, spread_frames, watch, without_profiles
@@ -20,12 +20,6 @@ from realhead.tracking.overlay import landmark_overlay, region_mask, residual_ov
 from realhead.tracking.region import Region
 from realhead.tracking.run import TrackOptions
 from realhead.tracking.video import ClipFrame, read_clip
-
-try:
-    present = all(asset(n, fetch=False) for n in ("face_landmarker.task", "selfie_segmentation.tflite"))
-except AssetError:
-    present = False
-needs_networks = pytest.mark.skipif(not present, reason="the tracking networks are not fetched")
 
 
 @pytest.fixture(scope="module")
