@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
+from numba import config
 from splatting_scenes import cameras, covariances, head_like, relative_error, stressful
 
 from realhead.splatting import compilation, cpu, rasterization, threads
@@ -71,8 +74,18 @@ def test_lanes_are_chosen_by_the_processor(monkeypatch):
         assert simd.native_lanes() == lanes
 
 
+@pytest.fixture(params=["team", "helpers"])
+def workers(request, monkeypatch):
+    """OpenMP's threads, and ours for where there are none."""
+    if request.param == "helpers":
+        monkeypatch.setattr(threads, "_team", 0)
+    elif not threads._team:
+        pytest.skip("PyTorch computes without OpenMP here, or bounds are checked")
+    return request.param
+
+
 @pytest.mark.parametrize("shape", ["covars", "quats"])
-def test_the_same_bytes_for_any_number_of_threads(shape):
+def test_the_same_bytes_for_any_number_of_threads(shape, workers):
     results = []
     for number in (1, 2, 3, 8, 2):
         torch.set_num_threads(number)
@@ -81,8 +94,20 @@ def test_the_same_bytes_for_any_number_of_threads(shape):
         assert all(torch.equal(other[name], results[0][name]) for name in other)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only here is it known how PyTorch was built")
+def test_kernels_run_on_the_threads_of_torch():
+    """One pool: two of them would spin against each other."""
+    if "OpenMP" not in torch.__config__.parallel_info() or config.BOUNDSCHECK:
+        pytest.skip("PyTorch computes without OpenMP here, or bounds are checked")
+    torch.set_num_threads(4)
+    torch.ones(1 << 20).add_(1)
+    before = len(os.listdir("/proc/self/task"))
+    everything(3000)
+    assert len(os.listdir("/proc/self/task")) <= before
+
+
 def test_large_lists_are_sorted_in_pieces_with_the_same_result():
-    """From 30,000 Gaussians on each thread sorts a piece; equal depths keep the order of their numbers."""
+    """From some thousand Gaussians on each thread sorts a piece; equal depths keep the order of their numbers."""
     drawn_keys = np.random.default_rng(0).integers(0, 500, 50_000).astype(np.float32) + 1
     drawn_keys[::7] = np.inf
     numbers = [np.isfinite(part).sum() for part in np.array_split(drawn_keys, range(rec.CHUNK, 50_000, rec.CHUNK))]
@@ -94,7 +119,7 @@ def test_large_lists_are_sorted_in_pieces_with_the_same_result():
         assert np.array_equal(depth_order(drawn, pieces), wanted)
 
 
-def test_several_python_threads_may_draw_at_once():
+def test_several_python_threads_may_draw_at_once(workers):
     torch.set_num_threads(2)
     wanted = [everything(400, (60, 40), seed) for seed in range(4)]
     with ThreadPoolExecutor(4) as pool:
@@ -110,11 +135,11 @@ def _draw_in_a_child(queue):
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
-def test_a_forked_process_draws_as_well():
-    """As the workers of a DataLoader do; the helpers of the parent do not exist there."""
+def test_a_forked_process_draws_as_well(workers):
+    """As the workers of a DataLoader do; neither OpenMP's threads nor the helpers of the parent exist there."""
     torch.set_num_threads(2)
     wanted = everything(200, (40, 30))["image"].numpy()
-    assert threads._helpers
+    assert threads._helpers or workers == "team"
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     child = context.Process(target=_draw_in_a_child, args=(queue,), daemon=True)
@@ -124,11 +149,12 @@ def test_a_forked_process_draws_as_well():
     assert np.array_equal(got, wanted)
 
 
-def test_an_error_in_a_helper_reaches_the_caller():
+def test_an_error_in_a_helper_reaches_the_caller(monkeypatch):
+    monkeypatch.setattr(threads, "_team", 0)
     torch.set_num_threads(2)
     together = threading.Barrier(2, timeout=30)
 
-    def kernel(counter):
+    def kernel(team, number, counter):
         together.wait()
         if threading.current_thread() is not threading.main_thread():
             raise IndexError("a kernel left its array")

@@ -3,22 +3,21 @@
 Two autograd functions: `Project` (Gaussians to projected means, depths and records) and `Composite` (records to
 pixels). The projected means pass from one to the other as a plain tensor, so that `retain_grad` works on them.
 
-Threads: as many as torch uses (`torch.set_num_threads`), see `threads`. On a busy machine the environment variable
-OMP_WAIT_POLICY=passive, set before Python starts, keeps torch's own threads from spinning beside them.
+Threads: torch's own, as many as it uses (`torch.set_num_threads`), see `threads`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from realhead.splatting import compilation  # noqa: F401  (says when kernels are compiled)
 from realhead.splatting.backends import expected_depth
 from realhead.splatting.composite_function import Composite, plan_passes
 from realhead.splatting.kernels.simd import native_lanes
-from realhead.splatting.project_function import OutOfRangeError, Project, Settings
+from realhead.splatting.project_function import OutOfRangeError, Project, Settings, camera_words
 from realhead.splatting.scene import Scene, check_finite, check_values, refuse
 
 LANES = (0,) * native_lanes()
@@ -40,11 +39,12 @@ def draw_with_kernels(scene: Scene, lanes: tuple[int, ...] = LANES):
         scene.width, scene.height, scene.near, scene.far, scene.eps2d, scene.radius_clip, scene.antialiased,
         scene.sh_degree if harmonics else -1, lanes,
     )  # fmt: skip
-    centres = camera_centres(scene.viewmats)
+    centres = camera_centres(scene)
+    cameras = [camera_words(settings, *each) for each in zip(scene.views, scene.intrinsics, centres, strict=True)]
     try:
         means2d, depths, records, radii, drawn = Project.apply(
-            settings, scene.means, scene.covars, scene.quats, scene.scales, scene.opacities,
-            scene.colors if harmonics else None, scene.viewmats, scene.Ks, centres,
+            settings, cameras, scene.means, scene.covars, scene.quats, scene.scales, scene.opacities,
+            scene.colors if harmonics else None, scene.viewmats, centres,
         )  # fmt: skip
     except OutOfRangeError:
         check_values(scene)
@@ -57,8 +57,7 @@ def draw_with_kernels(scene: Scene, lanes: tuple[int, ...] = LANES):
     passes = plan_passes(num_features, with_depth)
     images, alphas = Composite.apply(settings, passes, drawn, means2d, records, features, given["backgrounds"])
     images, alphas = expected_depth(scene, images, alphas[..., None])
-    # By numpy: torch's threads would go on spinning for milliseconds, beside the kernels of the next call.
-    camera_ids, gaussian_ids = map(torch.from_numpy, radii[..., 0].numpy().nonzero())
+    camera_ids, gaussian_ids = visible(radii)
     meta = {
         "camera_ids": camera_ids,
         "gaussian_ids": gaussian_ids,
@@ -72,10 +71,16 @@ def draw_with_kernels(scene: Scene, lanes: tuple[int, ...] = LANES):
     return images, alphas, meta
 
 
-def camera_centres(viewmats: Float[Tensor, "c 4 4"]) -> Float[Tensor, "c 3"]:
+def visible(radii: Int[Tensor, "c n 2"]) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"]]:
+    """Cameras and indices of the Gaussians that are drawn; numpy finds them five times as fast as torch."""
+    index = np.flatnonzero(radii[..., 0].numpy() != 0)
+    cameras, gaussians = (np.zeros_like(index), index) if len(radii) == 1 else np.divmod(index, radii.shape[1])
+    return torch.from_numpy(cameras), torch.from_numpy(gaussians)
+
+
+def camera_centres(scene: Scene) -> Float[Tensor, "c 3"]:
     """Where the cameras stand, -R^-1 t, in float64 on the way; through torch only where a gradient is wanted."""
-    if viewmats.requires_grad:
-        views = viewmats.double()
+    if scene.viewmats.requires_grad:
+        views = scene.viewmats.double()
         return -torch.linalg.solve(views[:, :3, :3], views[:, :3, 3]).float()
-    views = viewmats.double().numpy()
-    return torch.from_numpy(-np.linalg.solve(views[:, :3, :3], views[:, :3, 3:])[..., 0]).float()
+    return torch.from_numpy(-np.linalg.solve(scene.views[:, :3, :3], scene.views[:, :3, 3:])[..., 0]).float()

@@ -69,10 +69,9 @@ def flat(tensor: Tensor | None) -> np.ndarray | None:
     return None if tensor is None else tensor.detach().contiguous().numpy().reshape(-1)
 
 
-def camera_words(settings: Settings, viewmat: Tensor, K: Tensor, centre: Tensor) -> np.ndarray:
+def camera_words(settings: Settings, view: np.ndarray, K: np.ndarray, centre: Tensor) -> np.ndarray:
     """Packs a camera as the kernels read it; the clamps of x / z and y / z reach 15 % outside the image."""
-    view, intrinsics = viewmat.detach().double().numpy(), K.detach().double().numpy()
-    fx, fy, cx, cy = intrinsics[0, 0], intrinsics[1, 1], intrinsics[0, 2], intrinsics[1, 2]
+    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
     width, height = settings.width, settings.height
     clamps = (
         -(cx + 0.15 * width) / fx,
@@ -81,7 +80,7 @@ def camera_words(settings: Settings, viewmat: Tensor, K: Tensor, centre: Tensor)
         (1.15 * height - cy) / fy,
     )
     rest = (fx, fy, cx, cy, *clamps, settings.near, settings.far, settings.eps2d, settings.radius_clip, width, height)
-    words = [*view[:3, :3].reshape(-1), *view[:3, 3], *centre.detach().double().numpy(), *rest]
+    words = [*view[:3, :3].flat, *view[:3, 3], *centre.tolist(), *rest]
     assert len(words) == CAMERA_SIZE
     with np.errstate(over="ignore"):  # an infinite clamp or far plane is what was meant
         return np.asarray(words, np.float32)
@@ -91,14 +90,13 @@ class Project(torch.autograd.Function):
     """Projects the Gaussians into each camera."""
 
     @staticmethod
-    def forward(ctx, settings, means, covars, quats, scales, opacities, colors, viewmats, Ks, centres):
+    def forward(ctx, settings, cameras, means, covars, quats, scales, opacities, colors, viewmats, centres):
         """Returns means2d [C, N, 2], depths [C, N], records [C, N, 16], radii [C, N, 2] and a list of `Drawn`."""
         arrays, opacity = [flat(t) for t in (means, covars, quats, scales)], flat(opacities)
-        count, num_cameras = len(opacity), len(viewmats)
+        count, num_cameras = len(opacity), len(cameras)
         means2d, depths = torch.empty(num_cameras, count, 2), torch.empty(num_cameras, count)
         records = torch.empty(num_cameras, count, rec.SIZE)
         radii = torch.empty(num_cameras, count, 2, dtype=torch.int32)
-        cameras = [camera_words(settings, *each) for each in zip(viewmats, Ks, centres, strict=True)]
         drawn = []
         for c, camera in enumerate(cameras):
             record, keys = flat(records[c]), np.empty(count, np.float32)
@@ -127,7 +125,7 @@ class Project(torch.autograd.Function):
         grads = [None if t is None else torch.empty(t.shape) for t in (means, covars, quats, scales, opacities)]
         grad_colors = _empty_color_gradient(colors, settings)
         sums = np.zeros((num_cameras, -(-count // rec.CHUNK), CAMERA_GRADIENTS), np.float32)
-        want_camera = ctx.needs_input_grad[7] or ctx.needs_input_grad[9]
+        want_camera = ctx.needs_input_grad[8] or ctx.needs_input_grad[9]
         arrays = [flat(t) for t in (means, covars, quats, scales)]
         if grad_records is None:
             grad_records = torch.zeros_like(records)
@@ -140,11 +138,11 @@ class Project(torch.autograd.Function):
                 want_camera, *(flat(g) for g in grads), _colors_of(grad_colors, c, settings), sums[c],
             )  # fmt: skip
         if not want_camera:
-            return None, *grads, grad_colors, None, None, None
+            return None, None, *grads, grad_colors, None, None
         total = torch.from_numpy(sums.sum(1, dtype=np.float64).astype(np.float32))
         grad_views = torch.zeros(num_cameras, 4, 4)
         grad_views[:, :3, :3], grad_views[:, :3, 3] = total[:, :9].reshape(-1, 3, 3), total[:, 9:12]
-        return None, *grads, grad_colors, grad_views, None, total[:, 12:]
+        return None, None, *grads, grad_colors, grad_views, total[:, 12:]
 
 
 def _colors_of(colors: Tensor | None, camera: int, settings: Settings) -> np.ndarray:

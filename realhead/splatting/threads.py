@@ -1,22 +1,37 @@
 """Running a kernel on several threads.
 
-A kernel takes its pieces of work from a shared counter until there are none left (`kernels.jit.take`), so it may run on
-any number of threads at once and each is busy to the end. Which thread does which piece never changes the result.
+Where torch computes with OpenMP (Linux, macOS), our kernels run on torch's own threads. After an operation these spin
+for milliseconds, waiting for the next one, and threads of our own would have to share the cores with them. Which thread
+does which piece of work never changes the result, see `kernels.parallel`.
 
-Numba's own parallel loops are not used: their OpenMP threads spin while they wait, against those of torch and of every
-other program, and a step takes ten times longer as soon as a core is busy with something else. Ours sleep, and a helper
-that does not wake up in time is not waited for.
+Elsewhere, in a forked process (which OpenMP does not survive) and under bounds checks (whose errors OpenMP loses),
+helpers of ours do the work. They sleep, and one that does not wake up in time is not waited for.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import threading
+from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
 import torch
+from numba import config
 
+
+def _find_team() -> int:
+    """The address of the GOMP_parallel that torch calls; 0 where there is none."""
+    library = Path(torch.__file__).parent / "lib" / f"libtorch_cpu.{'dylib' if sys.platform == 'darwin' else 'so'}"
+    try:
+        return ctypes.cast(ctypes.CDLL(str(library)).GOMP_parallel, ctypes.c_void_p).value or 0
+    except (OSError, AttributeError):
+        return 0
+
+
+_team = 0 if config.BOUNDSCHECK else _find_team()
 _tasks: SimpleQueue = SimpleQueue()
 _helpers: list[threading.Thread] = []
 _growing = threading.Lock()
@@ -28,22 +43,29 @@ def num_threads() -> int:
 
 
 def run(pieces: int, kernel, *args) -> None:
-    """Runs `kernel(counter, *args)` on this thread and on helpers, until the work is done.
+    """Runs a kernel on this thread and others, until the work is done.
 
     Args:
-        pieces: Of work that are worth a thread of their own; waking up a helper takes some 20 microseconds.
-        kernel: Takes pieces by the counter.
+        pieces: Of work that are worth a thread of their own.
+        kernel: Made by `kernels.parallel.parallel`.
         *args: Are passed on.
     """
     counter = np.zeros(1, np.int64)
-    wanted = min(num_threads(), pieces) - 1
+    threads = min(num_threads(), pieces)
+    if threads == 1 or not _team:
+        _run_with_helpers(threads - 1, kernel, counter, *args)
+    else:
+        kernel(_team, threads, counter, *args)
+
+
+def _run_with_helpers(wanted: int, kernel, *args) -> None:
     if len(_helpers) < wanted:
         _grow(wanted)
-    tasks = [_Task(kernel, counter, args) for _ in range(wanted)]
+    tasks = [_Task(kernel, args) for _ in range(wanted)]
     for task in tasks:
         _tasks.put(task)
     try:
-        kernel(counter, *args)
+        kernel(0, 1, *args)
     finally:
         for task in tasks:
             task.finish()
@@ -52,8 +74,8 @@ def run(pieces: int, kernel, *args) -> None:
 class _Task:
     """One helper's share of a call: whoever takes `call` first owns it."""
 
-    def __init__(self, kernel, counter, args):
-        self.call = [(kernel, counter, args)]
+    def __init__(self, kernel, args):
+        self.call = [(kernel, args)]
         self.done = threading.Lock()
         self.done.acquire()
         self.error: BaseException | None = None
@@ -61,11 +83,11 @@ class _Task:
     def help(self) -> None:
         """Does the work, in a helper; or nothing, if it was called off."""
         try:
-            kernel, counter, args = self.call.pop()  # taking from a list is atomic
+            kernel, args = self.call.pop()  # taking from a list is atomic
         except IndexError:
             return
         try:
-            kernel(counter, *args)
+            kernel(0, 1, *args)
         except BaseException as error:
             self.error = error
         finally:
@@ -96,8 +118,8 @@ def _grow(wanted: int) -> None:
 
 def _forget_helpers() -> None:
     """After a fork the child has none of the threads, and whatever was queued is the parent's."""
-    global _tasks, _growing
-    _tasks, _growing = SimpleQueue(), threading.Lock()
+    global _team, _tasks, _growing
+    _team, _tasks, _growing = 0, SimpleQueue(), threading.Lock()
     _helpers.clear()
 
 

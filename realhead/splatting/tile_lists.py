@@ -11,7 +11,7 @@ from realhead.splatting.threads import num_threads, run
 
 MAX_PAIRS = 1 << 27  # (Gaussian, tile) pairs of one camera: their gradient rows take 8 GB
 DIGIT_BITS = 12  # of a depth, sorted at a time
-WORTH_SPLITTING = 30_000  # Gaussians; fewer are sorted sooner than helpers wake up
+WORTH_SPLITTING = 5_000  # Gaussians; fewer are sorted sooner by one thread
 
 
 class TileLists:

@@ -17,8 +17,9 @@ import numpy as np
 
 from realhead.splatting.kernels import records as rec
 from realhead.splatting.kernels.channels import add_to_planes, fma_tuples, load_planes, splats, store_pixels
-from realhead.splatting.kernels.jit import inlined, kernel, take
+from realhead.splatting.kernels.jit import inlined, kernel
 from realhead.splatting.kernels.memory import get, iota, load, prefetch, splat, store
+from realhead.splatting.kernels.parallel import parallel, take
 from realhead.splatting.kernels.simd import exp2, fma, maximum, minimum, minus_abs, select
 
 f32 = np.float32
@@ -128,7 +129,7 @@ def _write_row(lanes, channels, planes, place, count, background, image, target,
         x += 1
 
 
-@kernel
+@parallel
 def blend(
     counter, lanes, rows, channels, records, words, ids, offsets, jobs, background, image_width, image_height, channel,
     image, alpha,

@@ -1,13 +1,11 @@
-"""How the kernels are compiled, when their machine code on disk is out of date, and how they share out their work."""
+"""How the kernels are compiled, and when their machine code on disk is out of date."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-from llvmlite import ir
-from numba import config, njit, types
-from numba.extending import intrinsic
+from numba import config, njit
 
 # Everything of `fastmath` but `reassoc`, which would fold the rounding trick (x + M) - M of `exp2` to x, and but `nnan`
 # and `ninf`, since the kernels look for NaN and infinity in what the user passes.
@@ -42,14 +40,3 @@ def kernel(function):
 def inlined(function):
     """Compiles a function into its callers."""
     return njit(forceinline=True, fastmath=set(FAST))(function)
-
-
-@intrinsic
-def take(typing, counter):
-    """Takes the next piece of work: returns counter[0] and adds one to it, undisturbed by other threads."""
-
-    def lower(context, builder, sig, args):
-        array = context.make_array(counter)(context, builder, args[0])
-        return builder.atomic_rmw("add", array.data, ir.Constant(ir.IntType(64), 1), "monotonic")
-
-    return types.int64(counter), lower

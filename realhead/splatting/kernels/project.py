@@ -27,8 +27,9 @@ from realhead.splatting.kernels.geometry import (
     view_direction,
 )  # fmt: skip
 from realhead.splatting.kernels.harmonics import shade
-from realhead.splatting.kernels.jit import inlined, kernel, take
+from realhead.splatting.kernels.jit import inlined, kernel
 from realhead.splatting.kernels.memory import any_lane, get, load, not_finite, splat, store, store_pairs, transpose
+from realhead.splatting.kernels.parallel import parallel, take
 from realhead.splatting.kernels.scratch import FORWARD_SIZE, S_COLOR, S_MEAN, read_rows, whole_groups
 from realhead.splatting.kernels.shapes import project_shape, read_shape
 from realhead.splatting.kernels.simd import (
@@ -192,7 +193,7 @@ def list_chunk(words, chunk, end, spans, shared):
     return drawn, extra, several - chunk * CHUNK
 
 
-@kernel
+@parallel
 def project(
     counter, lanes, camera, means, covars, quats, scales, opacities, colors, degree, antialiased,
     records, words, means2d, depths, keys, radii, spans, shared, totals,

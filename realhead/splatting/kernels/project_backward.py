@@ -26,8 +26,9 @@ from realhead.splatting.kernels.geometry import (
     view_direction,
 )  # fmt: skip
 from realhead.splatting.kernels.harmonics import shade_backward
-from realhead.splatting.kernels.jit import inlined, kernel, take
+from realhead.splatting.kernels.jit import inlined, kernel
 from realhead.splatting.kernels.memory import load, splat, store
+from realhead.splatting.kernels.parallel import parallel, take
 from realhead.splatting.kernels.scratch import (
     BACKWARD_SIZE,
     S_CAMERA,
@@ -178,7 +179,7 @@ def backward_group(
         camera_backward(lanes, scratch, x, y, z, (g_px, g_py, g_pz), gt0, gt1, sx, sy, tx, ty, gc)
 
 
-@kernel
+@parallel
 def project_backward(
     counter, lanes, camera, means, covars, quats, scales, colors, degree, antialiased, records,
     grad_means2d, means2d_stride, grad_depths, grad_records, add, want_camera,

@@ -52,8 +52,9 @@ from realhead.splatting.kernels.compose import (
     row_span,
     start_column,
 )  # fmt: skip
-from realhead.splatting.kernels.jit import inlined, kernel, take
+from realhead.splatting.kernels.jit import inlined, kernel
 from realhead.splatting.kernels.memory import get, iota, load, prefetch, splat, store, store_sums
+from realhead.splatting.kernels.parallel import parallel, take
 from realhead.splatting.kernels.simd import fma, minimum, minus_abs, select
 
 f32 = np.float32
@@ -171,7 +172,7 @@ def _read_row(
                 totals[c] += (ONE - alpha[pixel + x]) * planes[place + (2 + c) * TILE_W + x]
 
 
-@kernel
+@parallel
 def replay(
     counter, lanes, rows, channels, records, words, ids, offsets, bases, jobs, image_width, image_height, channel,
     image, alpha, grad_image, grad_alpha, grads, first_row, extra_row, grad_background,
@@ -215,7 +216,7 @@ def replay(
         )  # fmt: skip
 
 
-@kernel
+@parallel
 def gather(counter, lanes, words, shared, totals, bases, grads, first_row, extra_row):
     """Adds the extra rows of Gaussians in several tiles to their first one.
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 import numpy as np
 
 from realhead.splatting.kernels import records as rec
-from realhead.splatting.kernels.jit import kernel, take
+from realhead.splatting.kernels.jit import kernel
 from realhead.splatting.kernels.memory import get, prefetch
+from realhead.splatting.kernels.parallel import parallel, take
 
 INFINITY = np.uint32(0x7F800000)
 AHEAD = 16
 
 
-@kernel
+@parallel
 def collect_drawn(counter, depths, firsts, keys, order, ranges):
     """Lists the drawn Gaussians chunk by chunk.
 
@@ -40,7 +41,7 @@ def collect_drawn(counter, depths, firsts, keys, order, ranges):
         ranges[chunk, 0], ranges[chunk, 1] = low, high
 
 
-@kernel
+@parallel
 def count_digits(counter, keys, lowest, shift, starts):
     """Counts, in each piece, how often each digit of the keys occurs: starts [pieces, digits]."""
     count, mask = keys.shape[0], np.uint32(starts.shape[1] - 1)
@@ -55,7 +56,7 @@ def count_digits(counter, keys, lowest, shift, starts):
             mine[((keys[j] - lowest) >> shift) & mask] += 1
 
 
-@kernel
+@parallel
 def scatter(counter, keys, order, lowest, shift, starts, new_keys, new_order):
     """Moves keys and order to where their digits begin."""
     count, mask = keys.shape[0], np.uint32(starts.shape[1] - 1)
@@ -85,7 +86,7 @@ def to_starts(counts):
     return total
 
 
-@kernel
+@parallel
 def count_tiles(counter, spans, order, tiles_x, sorted_spans, starts):
     """Counts, in each piece of `order`, the Gaussians of each tile: starts [pieces, tiles]; and sorts the spans.
 
@@ -114,7 +115,7 @@ def count_tiles(counter, spans, order, tiles_x, sorted_spans, starts):
                     mine[tile_y * tiles_x + tile_x] += 1
 
 
-@kernel
+@parallel
 def fill_tiles(counter, sorted_spans, order, tiles_x, starts, ids):
     """Writes the Gaussians of each tile, near to far, to where `starts` says."""
     count, pieces = order.shape[0], starts.shape[0]
