@@ -22,6 +22,7 @@ from realhead.model.checkpoint import load_tensors, network_state, prior_from, p
 from realhead.model.layers import EqualConv
 from realhead.model.primitives import Primitives, pose_primitives
 from realhead.model.prior import FeatureMaps, Prior
+from realhead.note import SYNTHETIC
 from realhead.rendering import render
 from realhead.splatting.gaussians import Gaussians
 
@@ -106,7 +107,8 @@ class Avatar:
             tensors |= {f"last.{k}": v for k, v in self.last.state_dict().items()}
         if self.colour is not None:
             tensors["colour"] = self.colour
-        save_tensors(path, tensors, {"kind": "avatar", "info": self.info or {}, **prior_metadata(self.prior)})
+        metadata = {"kind": "avatar", "note": SYNTHETIC, "info": self.info or {}, **prior_metadata(self.prior)}
+        save_tensors(path, tensors, metadata)
         return Path(path)
 
     @classmethod

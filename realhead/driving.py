@@ -23,6 +23,7 @@ from realhead.capture.camera import Camera
 from realhead.capture.capture import Capture, Frame, View
 from realhead.condition.store import driving_view
 from realhead.errors import RealheadError
+from realhead.note import SYNTHETIC
 
 CLIP_KINDS = (".mp4", ".gif")
 
@@ -159,14 +160,15 @@ def _write_gif(pictures: Iterable[np.ndarray], path: Path, fps: int) -> None:
     with imageio.get_writer(content, format="gif", duration=1000 / fps) as writer:
         for picture in pictures:
             writer.append_data(picture)
-    path.write_bytes(content.getvalue())
+    comment = b"\x21\xfe" + bytes([len(SYNTHETIC)]) + SYNTHETIC.encode() + b"\x00"
+    path.write_bytes(content.getvalue()[:-1] + comment + b"\x3b")  # before the trailer
 
 
 def _write_mp4(pictures: Iterable[np.ndarray], path: Path, fps: int) -> None:
     """Counts what arrived in the file: a full disk at the end of a clip is an error of ffmpeg that nobody raises."""
     import imageio.v2 as imageio
 
-    marked = ["-metadata", "comment=synthetic media (realhead)"]
+    marked = ["-metadata", f"comment={SYNTHETIC}"]
     options = {"macro_block_size": 2, "ffmpeg_log_level": "fatal", "output_params": marked}
     count = 0
     with imageio.get_writer(path, fps=fps, **options) as writer:

@@ -102,7 +102,7 @@ def _viewer(avatar: Avatar, moving: Capture | None, path: Path, own: bool) -> Pa
     if moving is not None:
         chosen = moving.frames[:: max(1, -(-len(moving.frames) // VIEWER_FRAMES))]
         frames = chosen if own else [relative_frame(f, moving.neutral, avatar.neutral) for f in chosen]
-    write_html(avatar, path, frames, title="realhead avatar (synthetic media)")
+    write_html(avatar, path, frames)
     return path
 
 

@@ -14,12 +14,13 @@ from test_prior import CONFIG as PRIOR
 from realhead.avatar import SH_C0, Avatar, recolour
 from realhead.capture import Camera, Capture
 from realhead.config import EnrollConfig, LossConfig
-from realhead.driving import drive, driven_frames, orbited, relative_frame
+from realhead.driving import drive, driven_frames, orbited, relative_frame, write_video
 from realhead.enrollment import choose_views, enroll
 from realhead.errors import CheckpointError, RealheadError
 from realhead.head import load_head
 from realhead.model.checkpoint import save_prior
 from realhead.model.prior import Prior
+from realhead.note import SYNTHETIC
 from realhead.rendering import render
 
 QUICK = EnrollConfig(stage1_steps=3, stage2_steps=3, loss=LossConfig(perceptual=0))
@@ -140,6 +141,17 @@ def test_driving_gives_a_frame_a_timestep_and_a_clip(avatar, capture, tmp_path):
     clip = imageio.imread(drive(avatar, capture, tmp_path / "clip.mp4", progress=False))
     assert clip.shape == (len(frames), SIZE, 3 * SIZE, 3)
     assert np.abs(clip[0].astype(float) - frames[0].side_by_side()).mean() < 12  # compressed
+
+
+def test_gif_plays_and_says_what_it_is(tmp_path):
+    from PIL import Image
+
+    pictures = np.random.default_rng(0).integers(0, 255, (3, 32, 32, 3), np.uint8)
+    with Image.open(write_video(pictures, tmp_path / "clip.gif", fps=5)) as gif:
+        assert gif.n_frames == 3
+        gif.seek(2)
+        gif.load()
+    assert SYNTHETIC.encode() in (tmp_path / "clip.gif").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.gif"])

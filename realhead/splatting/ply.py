@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from realhead.errors import RealheadError
+from realhead.note import SYNTHETIC
 from realhead.splatting.gaussians import Gaussians
 
 PROPERTIES = (
@@ -28,7 +29,10 @@ MIN_SCALE = 1e-9  # metres; a flat Gaussian has a zero scale, whose logarithm no
 
 
 def save_ply(gaussians: Gaussians, path: str | Path) -> None:
-    """Writes Gaussians as a binary little-endian degree-3 `.ply`; an existing file is replaced in one step."""
+    """Writes Gaussians as a binary little-endian degree-3 `.ply`; an existing file is replaced in one step.
+
+    A comment in the header says that it is synthetic media.
+    """
     from plyfile import PlyData, PlyElement
 
     quats, scales = gaussians.quats_scales()
@@ -50,7 +54,8 @@ def save_ply(gaussians: Gaussians, path: str | Path) -> None:
     path = Path(path)
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".part", delete=False) as part:
         try:
-            PlyData([PlyElement.describe(rows, "vertex")], text=False, byte_order="<").write(part)
+            vertex = PlyElement.describe(rows, "vertex")
+            PlyData([vertex], text=False, byte_order="<", comments=[SYNTHETIC]).write(part)
             part.close()
             os.chmod(part.name, 0o644)
             os.replace(part.name, path)

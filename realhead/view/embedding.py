@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from realhead.note import SYNTHETIC
+
 # viser sorts splats in a module worker made from a blob. Pages without an origin of their own (file://, sandboxed
 # frames) may not load such a worker: it fails silently and the splats stay unsorted, the back of the head before the
 # face. The client falls back to a data: URL, which is allowed there, when no blob URL can be made; so none is made.
@@ -17,11 +19,11 @@ if (self.origin === "null" || location.protocol === "file:") {
 
 
 def portable(html: str, title: str | None = None) -> str:
-    """A page made by viser's `as_html`, with workers that start without an origin, and our title."""
+    """viser's `as_html` with workers that start without an origin, our title, and a note on what the page shows."""
     import html as html_module
 
     head = html.index("<head>") + len("<head>")
-    html = html[:head] + WORKERS_WITHOUT_ORIGIN + html[head:]
+    html = html[:head] + f'<meta name="description" content="{SYNTHETIC}">' + WORKERS_WITHOUT_ORIGIN + html[head:]
     if title is not None:
         html = html.replace("<title>Viser</title>", f"<title>{html_module.escape(title)}</title>", 1)
     return html

@@ -1,0 +1,3 @@
+"""What every export says of itself, where its format has room for it."""
+
+SYNTHETIC = "synthetic media (realhead)"
