@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from realhead.capture.capture import CaptureSet
 from realhead.capture.writer import write_json
-from realhead.config import Preset, TrainConfig, config_hash, train_config
+from realhead.config import Preset, TrainConfig, config_hash, train_config, with_fields
 from realhead.errors import RealheadError
 from realhead.evaluation import PROTOCOLS, EvaluationConfig, evaluate
 from realhead.evaluation.record import versions
@@ -78,6 +78,8 @@ class AblationConfig:
     """Weight of the critic in all rows but 'w/o adversarial loss'; ours. Zero leaves that row out."""
     seeds: tuple[int, ...] = (0,)
     """One training a seed; the spread over seeds says which differences mean something."""
+    assignments: tuple[str, ...] = ()
+    """Fields of TrainConfig in which every run differs from the preset, as 'image_size=128'."""
     evaluation: EvaluationConfig = field(default_factory=lambda: PROTOCOLS["ablation"])
     """How every prior is measured; the paper does not say how many pictures it enrolls here, ours none."""
 
@@ -152,7 +154,7 @@ def chosen_variants(config: AblationConfig, names: Iterable[str] | None = None) 
 def variant_config(name: str, seed: int, config: AblationConfig, people: int) -> TrainConfig:
     """The training configuration of a row."""
     variant = VARIANTS[name]
-    base = train_config(config.preset, seed=seed)
+    base = with_fields(train_config(config.preset, seed=seed), config.assignments)
     loss = replace(base.loss, **({"adversarial": config.adversarial} | variant.loss))
     share = None if variant.people_share == 1 else max(1, math.ceil(variant.people_share * people))
     iterations = config.iterations or base.iterations

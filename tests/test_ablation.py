@@ -91,3 +91,10 @@ def test_each_row_changes_exactly_its_switches():
     assert variant_config("people_5", 0, AblationConfig(), people=40).people == 2
     assert variant_config("ours", 3, AblationConfig(iterations=7), 4).iterations == 7
     assert train_config("tiny").iterations == variant_config("ours", 0, AblationConfig(), 4).iterations
+
+
+def test_fields_are_set_for_every_row():
+    config = AblationConfig(assignments=("image_size=96", "loss.ssim=0.3"))
+    for name in ("ours", "no_mouth"):
+        row = variant_config(name, 0, config, people=40)
+        assert row.image_size == 96 and row.loss.ssim == 0.3 and row.loss.adversarial == config.adversarial

@@ -88,6 +88,8 @@ def ablate(
     preset: Literal["tiny", "laptop", "paper"] = "tiny",
     iterations: Annotated[int | None, arg(metavar="INT")] = None,
     seeds: Annotated[tuple[int, ...], arg(metavar="INT")] = (0,),
+    set: Annotated[tuple[str, ...], arg(metavar="FIELD=VALUE")] = (),
+    test_people: Annotated[int | None, arg(metavar="INT")] = None,
 ) -> None:
     """Trains and measures one prior for each row of the paper's ablation tables.
 
@@ -99,10 +101,15 @@ def ablate(
         preset: Preset of every run.
         iterations: Optimiser steps of every run instead of the preset's.
         seeds: One training a seed, so that the spread is known.
+        set: Any other field of realhead/config.py for every run, such as image_size=128.
+        test_people: Measure on so many of the people who are held out.
     """
+    from dataclasses import replace
+
     from realhead.ablation import AblationConfig, ablate
 
-    config = AblationConfig(tables=tables, preset=preset, iterations=iterations, seeds=seeds)
+    config = AblationConfig(tables=tables, preset=preset, iterations=iterations, seeds=seeds, assignments=set)
+    config = replace(config, evaluation=replace(config.evaluation, people=test_people))
     ablate(data, out, config, variants=variants or None)
     print(out / "ablation.json")
 
