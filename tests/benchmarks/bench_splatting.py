@@ -3,9 +3,10 @@
     python tests/benchmarks/bench_splatting.py [table] [twin] [curves] [threads] [--rounds N] [--out results/splatting]
 
 Without names all four are measured (some minutes, most of them the twin's); what is not measured is kept from before.
-Cells hold forward / forward and backward; degree 0 and 3 features the latter. `ms` is by the clock. All else is in CPU
-time, of all threads together, so that what the machine does besides changes little. The yardstick is 50 million
-multiply-adds on one thread, timed before each round: ratios to it compare across machines. `pairs` are those of a
+Cells hold forward / forward and backward; degree 0 and 3 features the latter. `ms` is by the clock, with all threads.
+All else is CPU time of one thread, so that what the machine does besides changes little (OpenMP's threads use time
+while they wait for each other). The yardstick is 50 million multiply-adds on one thread, timed before each round:
+ratios to it compare across machines. `pairs` are those of a
 Gaussian and a pixel that colour the picture; the limit is their number over the rate that the kernels reach on tiles
 without an idle lane, plus the time in which memory takes inputs and outputs.
 
@@ -55,20 +56,23 @@ def scene_of(name: str) -> tuple[dict, dict]:
     return head_like(count), cameras(width, height)
 
 
-def time_workload(name: str, rounds: int, limit: dict) -> dict:
-    """All numbers of one workload but the twin's."""
+def time_workload(name: str, rounds: int, limit: dict, threads: int) -> dict:
+    """All numbers of one workload but the twin's, on one thread but those by the clock."""
     given, views = scene_of(name)
     step = Step(given, views)
     step.both()
     rows = [(yardstick(), timed(step.forward), timed(step.both)) for _ in range(rounds)]
     _, forward, both = (median(list(column)) for column in zip(*rows, strict=True))
+    torch.set_num_threads(threads)
+    forward_ms, both_ms = (median_time(function, 3 * rounds).wall for function in (step.forward, step.both))
+    torch.set_num_threads(1)
     pairs = needed_pairs(given, views)
     least = shortest_ms(limit, len(given["means"]), pairs, views["width"] * views["height"])
     plain = Step(given | {"colors": given["colors"][:, :1].detach().clone()}, views, 0)
     features = Step(given | {"colors": given["colors"][:, 0].detach().clone()}, views, None)
     return {
-        "forward_ms": forward.wall,
-        "both_ms": both.wall,
+        "forward_ms": forward_ms,
+        "both_ms": both_ms,
         "forward_cpu_ms": forward.cpu,
         "both_cpu_ms": both.cpu,
         "degree0_cpu_ms": median_time(plain.both, rounds).cpu,
@@ -101,7 +105,7 @@ def time_twin(name: str) -> dict[str, float]:
 
 
 def time_curves(rounds: int) -> dict[str, list]:
-    """CPU milliseconds, forward and both, over Gaussians, pixels and cameras: rows of (x, forward, both).
+    """CPU milliseconds of one thread, forward and both, over Gaussians, pixels and cameras: rows of (x, forward, both).
 
     The shortest of all rounds: a slope needs its points undisturbed, and neighbours only ever add.
     """
@@ -137,11 +141,11 @@ def time_threads(rounds: int, most: int) -> dict[str, list]:
                 time = yardstick(n).wall / n if name == "yardstick" else timed(steps[name].both).wall
                 best[n] = min(best[n], time)
         found[name] = [(n, best[1] / best[n]) for n in numbers]
-    torch.set_num_threads(most)
+    torch.set_num_threads(1)
     return found
 
 
-def time_gsplat(rounds: int) -> dict | None:
+def time_gsplat(rounds: int, rows: dict[str, dict]) -> dict | None:
     """Pictures a second at 160k@550x800 with gsplat and with the kernels; None without CUDA."""
     if not torch.cuda.is_available():
         return None
@@ -153,8 +157,8 @@ def time_gsplat(rounds: int) -> dict | None:
             rasterization(**moved, sh_degree=3)
         torch.cuda.synchronize()
 
-    step = Step(given, views)
-    return {"gsplat": 1e3 / median_time(on_gpu, 10 * rounds).wall, "cpu": 1e3 / median_time(step.forward, rounds).wall}
+    on_cpu = rows["160k@550x800"]["forward_ms"]
+    return {"gsplat": 1e3 / median_time(on_gpu, 10 * rounds).wall, "cpu": 1e3 / on_cpu}
 
 
 def as_table(rows: dict[str, dict], twins: dict[str, dict]) -> str:
@@ -241,18 +245,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("results/splatting"))
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    yardstick(options.threads)  # compiles it
+    torch.set_num_threads(1)
+    yardstick()  # compiles it
     path = options.out / "speed.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     found["machine"] = describe_machine(options.threads)
     if "twin" in options.parts:
         found["twin"] = {name: time_twin(name) for name in WORKLOADS}
     if "table" in options.parts:
-        limit = found["limits"] = limits(options.threads, options.rounds)
-        found["workloads"] = {name: time_workload(name, options.rounds, limit) for name in WORKLOADS}
+        limit = found["limits"] = limits(options.rounds)
+        found["workloads"] = {name: time_workload(name, options.rounds, limit, options.threads) for name in WORKLOADS}
         print(as_table(found["workloads"], found.get("twin", {})))
-        found["pictures_per_s"] = time_gsplat(options.rounds)
+        found["pictures_per_s"] = time_gsplat(options.rounds, found["workloads"])
         if found["pictures_per_s"]:
             print(
                 "160k@550x800: " + ", ".join(f"{v:.0f} pictures/s on {k}" for k, v in found["pictures_per_s"].items())

@@ -122,13 +122,13 @@ def needed_pairs(given: dict, views: dict) -> int:
     return int(_count(order[splats.visible[order]].numpy(), *arrays, views["width"], views["height"]))
 
 
-def limits(threads: int, rounds: int) -> dict[str, float]:
-    """What the kernels reach at best in a CPU second: pairs where no lane is idle, and bytes of a copy.
+def limits(rounds: int) -> dict[str, float]:
+    """What the kernels reach at best in a CPU second of one thread: pairs where no lane is idle, and bytes of a copy.
 
-    The pairs are those of faint Gaussians that cover whole tiles, one tile for each thread: nothing leaves the nearest
+    The pairs are those of faint Gaussians that cover one whole tile: nothing leaves the nearest
     caches, every pixel of every box counts, and the set-up of a Gaussian is shared by 2,048 pixels.
     """
-    views = cameras(64, 32 * threads)
+    views = cameras(64, 32)
     count = PAIRS_PER_TILE
     given = {
         "means": torch.zeros(count, 3),
@@ -138,7 +138,7 @@ def limits(threads: int, rounds: int) -> dict[str, float]:
         "colors": torch.rand(count, 3, generator=torch.Generator().manual_seed(0)),
     }
     step = Step(given, views, None)
-    pairs = count * 64 * 32 * threads
+    pairs = count * 64 * 32
     forward, both = median_time(step.forward, rounds).cpu, median_time(step.both, rounds).cpu
     source, target = torch.ones(1 << 24), torch.empty(1 << 24)
     copy = median_time(lambda: target.copy_(source), rounds).cpu
