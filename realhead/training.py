@@ -148,7 +148,7 @@ class Trainer:
 
     def forward(self, batch: Sample) -> tuple[Tensor, Primitives]:
         """Conditioning in, pictures out (Figure 2); the network alone runs in the configured precision."""
-        keys = ("texture", "expression", "pose", "mouth", "eyelids", *(["offsets"] if "offsets" in batch else []))
+        keys = ("texture", "expression", "pose", "mouth", "eyelids", "offsets")
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             primitives = self.network(**{k: batch[k] for k in keys})
         pictures = []
