@@ -172,7 +172,8 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
 def _plain(value: Any) -> Any:
     if isinstance(value, SparseMatrix):
         return value.array(EXPECTED["J_regressor"])
-    return value.array() if isinstance(value, ChumpyArray) else value
+    value = value.array() if isinstance(value, ChumpyArray) else value
+    return np.asarray(value) if isinstance(value, np.ndarray) else value
 
 
 def _check_tree(raw: dict[str, Any], path: Path) -> None:
