@@ -97,7 +97,9 @@ class Capture:
                     f"{self.folder} has no realhead.json, so its FLAME edition is unknown: pass head=load_head(...) or "
                     "run `realhead import vhap`."
                 )
-            self._head = _named_head(self.info["head"].get("source", self.info["head"]["name"]))
+            from realhead.head import shared_head
+
+            self._head = shared_head(self.info["head"].get("source", self.info["head"]["name"]))
             if self._head.hash != (made_with := self.info["head"].get("hash", self._head.hash)):
                 raise CaptureError(
                     f"{self.folder} was made with head {made_with} but '{self._head.name}' here is "
@@ -219,14 +221,6 @@ class Capture:
         names = sorted({c for t, c in self.entries if t == frame.timestep} or set(self.cameras))
         directions = torch.stack([self.cameras[name].centre for name in names]) - frame.translation
         return names[int((torch.nn.functional.normalize(directions, dim=1) @ wanted).argmax())]
-
-
-@lru_cache(maxsize=4)
-def _named_head(source: str) -> Head:
-    """A head that all captures share which name it: a data set has over a thousand captures, a head has megabytes."""
-    from realhead.head import load_head
-
-    return load_head(source)
 
 
 @dataclass(frozen=True)

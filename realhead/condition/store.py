@@ -161,7 +161,8 @@ def _key(capture: Capture, uv_map: UVMap, kind: str) -> str:
         inputs += [path for path in (view.image_path, view.mask_path) if path is not None]
     inputs += [capture.parameter_files[t] for t in sorted(capture.parameter_files)]
     weights = find_dino() if kind == "dino" else None
-    return key_of(_meaning(kind), capture, uv_map, (*inputs, *([weights] if weights else [])))
+    masks = f" masks {capture.head.masks}" if capture.head.masks else ""
+    return key_of(_meaning(kind) + masks, capture, uv_map, (*inputs, *([weights] if weights else [])))
 
 
 def key_of(meaning: str, capture: Capture, uv_map: UVMap, inputs: Iterable[Path]) -> str:
