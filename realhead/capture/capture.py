@@ -165,7 +165,7 @@ class Capture:
             entry = self.entries[timestep, camera]
         except KeyError:
             raise CaptureError(f"{self.folder} has no picture of timestep {timestep} by camera {camera}.") from None
-        return View(self.frame(timestep), entry.camera, entry.image, entry.mask)
+        return View(self.frame(timestep), entry.camera, entry.image, entry.mask, entry.mouth)
 
     def keys(self, split: Split = "all") -> list[tuple[int, str]]:
         """(timestep, camera name) of every picture of a split. Without split files all of them are 'train'."""
@@ -192,7 +192,7 @@ class Capture:
     def _has_pictures(self, timestep: int) -> bool:
         try:
             for entry in (e for (t, _), e in self.entries.items() if t == timestep):
-                for path in (entry.image, entry.mask):
+                for path in (entry.image, entry.mask, entry.mouth):
                     if path is not None:
                         picture_size(path)
         except CaptureError as error:

@@ -158,7 +158,7 @@ def _key(capture: Capture, uv_map: UVMap, kind: str) -> str:
     inputs: list[Path] = [capture.folder / "transforms.json"]
     inputs += [driving_view(capture, t).image_path for t in capture.timesteps]
     for view in neutral_views(capture):
-        inputs += [path for path in (view.image_path, view.mask_path) if path is not None]
+        inputs += [path for path in (view.image_path, view.mask_path, view.mouth_path) if path is not None]
     inputs += [capture.parameter_files[t] for t in sorted(capture.parameter_files)]
     weights = find_dino() if kind == "dino" else None
     masks = f" masks {capture.head.masks}" if capture.head.masks else ""
