@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 from realhead.augmentation import Augmentation
 from realhead.capture.camera import Camera
 from realhead.capture.capture import Capture, CaptureSet, Frame
-from realhead.condition.expression import expression_map, expression_source, smirk_expression_map
+from realhead.condition.expression import expression_source
+from realhead.condition.offsets import ExpressionMaps, expression_maps
 from realhead.condition.store import Conditioning, conditioning
 from realhead.config import TrainConfig
 from realhead.errors import CaptureError, RealheadError
@@ -49,7 +50,6 @@ class HeadSamples(Dataset):
         if len(sizes) > 1:
             raise CaptureError(f"{captures.root} mixes picture sizes {sorted(sizes)}: training needs one size.")
         self.expression_source = expression_source(capture for person in self.people for capture in person)
-        self.uses_smirk = self.expression_source.startswith("SMIRK")
         self._conditioning = lru_cache(maxsize=64)(self._load_conditioning)
 
     def __len__(self) -> int:
@@ -68,35 +68,22 @@ class HeadSamples(Dataset):
         person = self.people[rng.integers(len(self.people))]
         capture = person[rng.integers(len(person))]
         view = capture.view(*capture.keys()[rng.integers(len(capture.keys()))])
-        maps = self._conditioning(capture)
+        maps, expressions = self._conditioning(capture)
         texture = maps.texture(bool(rng.random() < self.config.three_view_share))
         mouth = maps.mouth(view.frame.timestep) * float(rng.random() >= self.config.mouth_dropout)
         draw = Augmentation.draw(rng, self.config)
         mask = view.mask()[None]
         image = draw.apply_to_picture(view.image().permute(2, 0, 1), mask)
-        return (
-            pack(view.frame, view.camera)
-            | self._offsets(capture, view.frame)
-            | {
-                "texture": draw.apply_to_texture(texture),
-                "mouth": mouth,
-                "image": image,
-                "mask": mask,
-            }
-        )
+        return pack(view.frame, view.camera) | {
+            "texture": draw.apply_to_texture(texture),
+            "mouth": mouth,
+            "offsets": expressions.at(view.frame.timestep),
+            "image": image,
+            "mask": mask,
+        }
 
-    def _offsets(self, capture: Capture, frame: Frame) -> Sample:
-        """The expression map, where SMIRK gives any; without it the network makes the tracker's own."""
-        if not self.uses_smirk:
-            return {}
-        made = smirk_expression_map([frame], capture.head, self.uv_map)
-        if made is None:
-            values = frame.parameters()
-            made = expression_map(capture.head, self.uv_map, values["expression"], values["pose"], values["eyelids"])
-        return {"offsets": made[0]}
-
-    def _load_conditioning(self, capture: Capture) -> Conditioning:
-        return conditioning(capture, self.uv_map, self.config.prior.mouth)
+    def _load_conditioning(self, capture: Capture) -> tuple[Conditioning, ExpressionMaps]:
+        return conditioning(capture, self.uv_map, self.config.prior.mouth), expression_maps(capture, self.uv_map)
 
 
 def pack(frame: Frame, camera: Camera) -> Sample:

@@ -205,7 +205,8 @@ def _flame() -> list[Finding]:
 
     licences = "; ".join(f"FLAME {edition.name}: {edition.licence}" for edition in EDITIONS)
     if found := user_files():
-        return [Finding("FLAME", "ok", ", ".join(map(str, found)), f"Licences: {licences}.")]
+        shown = f"{', '.join(map(str, found))}; {_flame_companions(found)}"
+        return [Finding("FLAME", "ok", shown, f"Licences: {licences}.")]
     folder = os.environ.get("REALHEAD_ASSETS")
     where = f"no FLAME file in REALHEAD_ASSETS={folder}" if folder else "REALHEAD_ASSETS is not set"
     advice = (
@@ -213,6 +214,20 @@ def _flame() -> list[Finding]:
         f"set REALHEAD_ASSETS to its folder. The free head needs none of this. Licences: {licences}."
     )
     return [Finding("FLAME", "absent", where, advice)]
+
+
+def _flame_companions(models: list[Path]) -> str:
+    """Which of FLAME's separate downloads the user's models are read with."""
+    from realhead.head.flame import companions
+    from realhead.head.flame_texture import TEMPLATES
+
+    beside = [companions(model) for model in models]
+    found = {name: next((one[name] for one in beside if one[name]), None) for name in beside[0]}
+    if any(found[name] for name in TEMPLATES):  # two names of the same file
+        found = {name: file for name, file in found.items() if file or name not in TEMPLATES}
+    present, absent = (", ".join(n for n, file in found.items() if bool(file) == there) for there in (True, False))
+    own = f"without {absent}, for which our own tables serve" if absent else ""
+    return "; ".join(text for text in (f"with {present}" if present else "", own) if text)
 
 
 def _dino() -> list[Finding]:

@@ -7,6 +7,7 @@ what the prior believes.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from realhead import losses
 from realhead.avatar import Avatar, new_last_layer, recolour
 from realhead.capture.capture import Capture, Frame, View
-from realhead.condition.expression import smirk_expression_map
+from realhead.condition.expression import expression_source, smirk_expression_map
 from realhead.condition.store import driving_view, neutral_views, view_mouth_map
 from realhead.condition.texture import identity_texture
 from realhead.config import EnrollConfig
@@ -27,6 +28,8 @@ from realhead.errors import RealheadError
 from realhead.model.primitives import pose_primitives
 from realhead.model.prior import FeatureMaps, Prior
 from realhead.rendering import render
+
+_log = logging.getLogger(__name__)
 
 Observer = Callable[[int, "Avatar"], Any]
 """Called after every step with its number and the avatar so far (for curves and pictures)."""
@@ -189,6 +192,7 @@ def enroll(
         "shots": len(views) if optimised else 0,
         "pictures": [v.image_path.name for v in views],
         "prior": getattr(prior, "weights_hash", None),
+        "expression_maps": _checked_source(prior, capture),
         "config": asdict(config),
     }
     if not optimised:
@@ -210,6 +214,16 @@ def enroll(
     inversion.optimise([{"params": upper, "lr": config.learning_rate}, last, *colour], config.stage2_steps, after_step)
     bar.close()
     return inversion.avatar(info | {"history": inversion.history})
+
+
+def _checked_source(prior: Prior, capture: Capture) -> str:
+    """Where the capture's expression maps come from; a warning if the prior was trained with other ones."""
+    now, trained = expression_source([capture]), getattr(prior, "card", {}).get("expression_maps")
+    if isinstance(trained, str) and trained.startswith("SMIRK") != now.startswith("SMIRK"):
+        _log.warning(
+            "The prior was trained with %s, but %s has %s: expressions may be off.", trained, capture.folder, now
+        )
+    return now
 
 
 def _start(

@@ -24,7 +24,7 @@ from realhead.capture.capture import CaptureSet
 from realhead.condition.features import dino_source
 from realhead.config import TrainConfig
 from realhead.dataset import HeadSamples, Sample, loader, plain, unpack
-from realhead.errors import RealheadError
+from realhead.errors import CheckpointError, RealheadError
 from realhead.model.checkpoint import load_prior, save_prior
 from realhead.model.critic import Critic, diff_augment
 from realhead.model.primitives import Primitives, pose_primitives
@@ -148,7 +148,7 @@ class Trainer:
 
     def forward(self, batch: Sample) -> tuple[Tensor, Primitives]:
         """Conditioning in, pictures out (Figure 2); the network alone runs in the configured precision."""
-        keys = ("texture", "expression", "pose", "mouth", "eyelids", *(["offsets"] if "offsets" in batch else []))
+        keys = ("texture", "expression", "pose", "mouth", "eyelids", "offsets")
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
             primitives = self.network(**{k: batch[k] for k in keys})
         pictures = []
@@ -166,7 +166,8 @@ class Trainer:
         if self.critic:
             tensors |= {f"critic.{k}": v for k, v in self.critic.state_dict().items()}
             tensors |= optimiser_tensors("critic_optimiser", self.critic_optimiser)
-        self.folder.save_state(tensors, step=self.step, seconds=self.seconds, legs=self.legs)
+        source = self.samples.expression_source
+        self.folder.save_state(tensors, step=self.step, seconds=self.seconds, legs=self.legs, expression_maps=source)
         current = {k: v.detach().clone() for k, v in self.weights.items()}
         self.prior.load_state_dict(self.average, strict=False)
         save_prior(self.prior, self.folder.prior, self.card())
@@ -254,6 +255,7 @@ class Trainer:
         if found is None:
             return
         tensors, metadata = found
+        self._require_same_expressions(metadata.get("expression_maps"))
         self.step, self.seconds, self.legs = metadata["step"], metadata["seconds"], metadata["legs"]
         with torch.no_grad():
             for name, store in (("weights", self.weights), ("average", self.average)):
@@ -263,6 +265,15 @@ class Trainer:
         if self.critic:
             self.critic.load_state_dict({k[7:]: v for k, v in tensors.items() if k.startswith("critic.")})
             restore_optimiser("critic_optimiser", self.critic_optimiser, tensors)
+
+    def _require_same_expressions(self, before: str | None) -> None:
+        """A run has one source of expression maps, which its card names; older states do not tell theirs."""
+        now = self.samples.expression_source
+        if before not in (None, now):
+            raise CheckpointError(
+                f"{self.folder.path} was trained with expression maps of {before}, and the data now give {now}: put "
+                "SMIRK's results and FLAME 2020 back as they were, or choose another --out."
+            )
 
 
 def train(

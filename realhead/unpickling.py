@@ -39,11 +39,26 @@ class _ArrayType:
     """Stands in for numpy.ndarray, which array pickles only name."""
 
 
+class _Array(np.ndarray):
+    """An array whose state is checked: NumPy reads lists of objects beyond their end, and believes a type's flags."""
+
+    def __setstate__(self, state: Any) -> None:
+        *_, shape, dtype, fortran, content = state
+        plain = np.dtype(dtype.str)  # drops fields and flags
+        if (
+            min(shape, default=0) < 0
+            or plain.hasobject
+            and not (isinstance(content, list) and len(content) == math.prod(shape))
+        ):
+            raise pickle.UnpicklingError("an array of a size that its content does not have")
+        super().__setstate__((1, shape, plain, fortran, content))
+
+
 def _empty_array(kind: Any, shape: Any, dtype: Any) -> np.ndarray:
     """What NumPy's `_reconstruct` makes for a pickle: an array without content, to be filled by its state."""
     if kind is not _ArrayType or tuple(shape) != (0,):
         raise pickle.UnpicklingError("an array of a size that its content does not have")
-    return np.ndarray.__new__(np.ndarray, (0,), dtype)
+    return np.ndarray.__new__(_Array, (0,), dtype)
 
 
 def _array_from_buffer(buffer: Any, dtype: Any, shape: Any, order: str = "C") -> np.ndarray:

@@ -91,6 +91,14 @@ def test_enrollment_is_deterministic(prior, capture, avatar):
     assert all(torch.equal(a, b) for a, b in zip(again.identity, avatar.identity, strict=True))
 
 
+def test_avatars_tell_their_source_of_expressions_and_a_mismatch_is_warned_of(prior, capture, monkeypatch, caplog):
+    assert enroll(prior, capture, shots=0).info["expression_maps"].startswith("the tracker's own")
+    assert "expressions may be off" not in caplog.text
+    monkeypatch.setattr(prior, "card", {"expression_maps": "SMIRK's expression and jaw on FLAME 2020"}, raising=False)
+    enroll(prior, capture, shots=0)
+    assert "trained with SMIRK's" in caplog.text and "expressions may be off" in caplog.text
+
+
 def test_affine_colour_learns_a_shifted_camera(prior, capture):
     config = replace(QUICK, affine_colour=True, last_layer_rate=1e-2)
     made = enroll(prior, capture, shots=1, config=config)

@@ -2,6 +2,7 @@
 
 import math
 import os
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -10,10 +11,12 @@ import torch
 from scipy import ndimage
 
 from realhead.capture import Camera, Capture, CaptureWriter, Frame
-from realhead.condition.expression import expression_map
+from realhead.condition.expression import expression_map, frame_expression_map
 from realhead.condition.mouth import MOUTH_REGIONS, image_gradients, mouth_map, mouth_texels, sample_image
+from realhead.condition.offsets import expression_maps
 from realhead.condition.store import conditioning
 from realhead.condition.texture import SEAM, face_normals, fill_seams, identity_texture, texel_visibility
+from realhead.errors import CaptureError
 from realhead.head import load_head
 from realhead.head.raster import rasterize_triangles
 
@@ -210,3 +213,67 @@ def test_every_variant_is_kept_as_it_was_made(capture, head, uv_map, kind):
     covered = mouth_texels(uv_map, kind)
     assert values[~covered].abs().sum() == 0 and (kind == "none" or values[covered].abs().max() > 0.01)
     assert covered.sum() > 2 * mouth_texels(uv_map).sum() if kind.startswith("full") else True
+
+
+def kept_expressions(capture):
+    return sorted((capture.folder / "conditioning").glob("expression_*.npy"))
+
+
+def test_kept_expression_maps_are_what_is_computed(capture, head, uv_map, monkeypatch):
+    """Made and read back, against the plain computation; a micrometre is 1e-4 of the map's centimetres."""
+    made = expression_maps(capture, uv_map)
+    with monkeypatch.context() as patch:
+        patch.setattr("realhead.condition.offsets._make", lambda *_: pytest.fail("was made again"))
+        kept = expression_maps(capture, uv_map)
+    for timestep in (0, 1):
+        wanted = frame_expression_map(capture.frame(timestep), head, uv_map)
+        for maps in (made, kept):
+            torch.testing.assert_close(maps.at(timestep), wanted, atol=1e-4, rtol=0)
+    assert kept.at(1).abs().max() > 0.5 and len(kept_expressions(capture)) == 1
+    with pytest.raises(CaptureError, match="Timestep 7"):
+        kept.at(7)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK", b"no array", "cut short", "another shape", "pickled"])
+def test_damaged_expression_maps_are_made_again(capture, uv_map, damage):
+    wanted = expression_maps(capture, uv_map).at(1)
+    (path,) = kept_expressions(capture)
+    if damage == "another shape":
+        np.save(path, np.zeros((1, 2, 3), np.float32))
+    elif damage == "pickled":
+        np.save(path, np.array({"x": 1}, object))
+    else:
+        path.write_bytes(path.read_bytes()[:-100] if damage == "cut short" else damage)
+    torch.testing.assert_close(expression_maps(capture, uv_map).at(1), wanted)
+
+
+def test_expression_maps_follow_parameters_layout_and_eyelids_but_no_picture(capture, head, uv_map):
+    before = len(kept_expressions(capture)) if expression_maps(capture, uv_map) else 0
+    picture, parameters = (capture.folder / name for name in ("images/00001_00.png", "flame_param/00001.npz"))
+    os.utime(picture, ns=(0, picture.stat().st_mtime_ns + 1))
+    expression_maps(capture, uv_map)
+    assert len(kept_expressions(capture)) == before
+    with np.load(parameters) as data:
+        np.savez(parameters, **(dict(data) | {"jaw_pose": data["jaw_pose"] + 0.1}))
+    changed = Capture.open(capture.folder, head)
+    torch.testing.assert_close(
+        expression_maps(changed, uv_map).at(1), frame_expression_map(changed.frame(1), head, uv_map)
+    )
+    expression_maps(changed, head.uv_map(32))
+    with_lids = deepcopy(head)
+    with_lids.eyelids = torch.zeros(2, head.num_vertices, 3)
+    expression_maps(Capture.open(capture.folder, with_lids), uv_map)
+    assert len(kept_expressions(capture)) == before + 3
+
+
+def test_expression_maps_of_a_data_set_that_cannot_be_written_serve_all_the_same(capture, uv_map, monkeypatch):
+    for path in kept_expressions(capture):
+        path.unlink()
+
+    def refuse(*_):
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr("realhead.condition.store.os.replace", refuse)
+    wanted = frame_expression_map(capture.frame(1), capture.head, uv_map)
+    torch.testing.assert_close(expression_maps(capture, uv_map).at(1), wanted)
+    assert not [path for path in (capture.folder / "conditioning").iterdir() if "expression" in path.name]

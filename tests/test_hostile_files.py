@@ -112,7 +112,7 @@ def test_code_in_smirks_weights_is_not_run(tmp_path):
 
 def test_zip_bombs_are_not_unpacked(export, bomb_file, monkeypatch, little_memory):
     assert bomb_file.stat().st_size < 2**21
-    monkeypatch.setattr("realhead.head.flame.MAX_UNPACKED_BYTES", 2**28)
+    monkeypatch.setattr("realhead.head.flame_pickle.MAX_UNPACKED_BYTES", 2**28)
     with pytest.raises(CaptureError, match="unpacks to more") as error:
         read_npz(bomb_file)
     one_sentence(error)

@@ -1,6 +1,7 @@
 """VHAP exports and INSTA folders: what was exported is read, to a part of a pixel; bad ones get a sentence."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -20,6 +21,8 @@ from format_examples import (
 from PIL import Image
 
 from realhead.capture import Camera, Capture, CaptureSet
+from realhead.condition.store import conditioning, neutral_views
+from realhead.condition.texture import SEAM, identity_texture
 from realhead.errors import CaptureError
 from realhead.head import load_head
 from realhead.importing import insta, vhap
@@ -217,7 +220,44 @@ def test_insta_pictures_lose_their_clothes(tmp_path, actor):
     assert float((view.mask() - truth.mask())[:200].abs().max()) < 0.01
     assert float((view.image() - truth.image())[:200].abs().max()) < 0.02
     segmentation = np.asarray(Image.open(actor[0] / "seg_mask" / "00003.png"))
-    assert insta.mouth_of(segmentation).sum() == 10 * 20
+    assert insta.mouth_of(segmentation, "INSTA").sum() == 10 * 20
+
+
+def test_insta_mouths_are_kept_and_leave_the_identity_texture(tmp_path, actor, head):
+    """Written beside the masks, read with the views, and cut out of the texture together with the mouth's texels."""
+    Image.fromarray(np.zeros((5, 5, 3), np.uint8)).save(actor[0] / "seg_mask" / "00004.png")  # of another size
+    (made,) = import_captures("insta", actor[0], tmp_path / "set", "open", last=5)
+    capture, uv_map = Capture.open(made), head.uv_map(64)
+    assert len(list((made / "mouth_masks").iterdir())) == 15 and 4 not in capture.timesteps
+    view = capture.view(3, "00")
+    wanted = torch.zeros(view.camera.height, view.camera.width)
+    wanted[100:110, 100:120] = 1
+    torch.testing.assert_close(view.mouth(), wanted)
+    without, kept = (identity_texture(head, uv_map, [v]) for v in (replace(view, mouth_path=None), view))
+    xy, _ = view.camera.project(uv_map.interpolate(head(**view.frame.parameters())[0]))
+    away = torch.ones(len(uv_map), dtype=torch.bool)
+    for k, (low, high) in enumerate(((100, 120), (100, 110))):
+        away &= (xy[:, k] > low - 1) & (xy[:, k] < high + 1)
+    changed = (uv_map.gather(without) != uv_map.gather(kept)).any(1)
+    assert changed.any() and not (changed & ~_beside(uv_map, away)).any()
+    assert Capture.open(clip_person()).view(3, "00").mouth() is None
+
+
+def _beside(uv_map, texels, steps=2 * SEAM):
+    """Covered texels at most so many steps from some of them: seams are filled from those."""
+    grown = uv_map.scatter(texels[:, None].float())[None]
+    return uv_map.gather(torch.nn.functional.max_pool2d(grown, 2 * steps + 1, 1, steps)[0])[:, 0] > 0
+
+
+def test_a_changed_mouth_mask_makes_the_conditioning_again(tmp_path, actor, head):
+    (made,) = import_captures("insta", actor[0], tmp_path / "set", "open", last=5)
+    capture, uv_map = Capture.open(made), head.uv_map(32)
+    conditioning(capture, uv_map)
+    path = neutral_views(capture)[0].mouth_path
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    before = len(list((made / "conditioning").iterdir()))
+    conditioning(capture, uv_map)
+    assert len(list((made / "conditioning").iterdir())) == before + 1
 
 
 def test_flashavatar_counts_from_one(tmp_path):
@@ -228,6 +268,10 @@ def test_flashavatar_counts_from_one(tmp_path):
     image, mask = recording.picture(recording.shots[4])
     assert np.abs(image / 255 - truth.view(4, "00").image().numpy()).mean() < 0.02
     assert np.abs(mask / 255 - truth.view(4, "00").mask().numpy()).mean() < 0.02
+    assert recording.mouth(recording.shots[4]) is None
+    Image.fromarray(np.full((*mask.shape, 3), 255, np.uint8)).save(folder / "parsing" / "00005_mouth.png")
+    again = insta.read_insta(folder, load_head("open"), checkpoints, 5)
+    assert again.mouth(again.shots[4]).all() and again.mouth(again.shots[3]) is None
 
 
 def test_poses_that_are_out_of_step_are_noted(actor, head):

@@ -14,9 +14,9 @@ from realhead.avatar import Avatar
 from realhead.capture import Capture
 from realhead.condition import expression
 from realhead.condition.expression import expression_map, expression_source, smirk_expression_map
+from realhead.condition.offsets import expression_maps
 from realhead.condition.store import driving_view
 from realhead.config import train_config
-from realhead.dataset import HeadSamples
 from realhead.errors import AssetError, RealheadError
 from realhead.importing.run import import_smirk
 from realhead.importing.smirk import add_smirk
@@ -206,10 +206,28 @@ def test_smirks_map_drives_the_avatar_and_enters_training(seen, flame_2020):
     torch.testing.assert_close(maps["smirk"], smirk_expression_map([frame], seen.head, prior.uv_map))
     tracked = given_offsets(prior, seen, replace(frame, smirk=None))
     assert (tracked - maps["smirk"]).abs().max() > 0.1
-    samples = HeadSamples.__new__(HeadSamples)
-    samples.uv_map, samples.uses_smirk = prior.uv_map, True
-    torch.testing.assert_close(samples._offsets(seen, frame)["offsets"][None], maps["smirk"])
-    torch.testing.assert_close(samples._offsets(seen, replace(frame, smirk=None))["offsets"][None], tracked)
+    assert expression_source([seen]) == "SMIRK's expression and jaw on FLAME 2020"
+    torch.testing.assert_close(expression_maps(seen, prior.uv_map).at(3)[None], maps["smirk"])
+    seen.smirk_file(3).unlink()
+    again = Capture.open(seen.folder, seen.head)
+    torch.testing.assert_close(expression_maps(again, prior.uv_map).at(3)[None], tracked)
+    assert expression_source([again]).endswith("in 5 of 6 frames, the tracker's own expression and jaw in the others")
+
+
+def test_smirks_maps_are_made_again_when_their_inputs_change(seen, flame_2020, monkeypatch):
+    """A result of SMIRK, and FLAME 2020, whose absence leaves the tracker's own."""
+    uv_map = seen.head.uv_map(32)
+    smirks = expression_maps(seen, uv_map).at(3)
+    with np.load(seen.smirk_file(3)) as data:
+        np.savez(seen.smirk_file(3), **(dict(data) | {"jaw": data["jaw"] + np.float32(0.2)}))
+    again = Capture.open(seen.folder, seen.head)
+    changed = expression_maps(again, uv_map).at(3)
+    torch.testing.assert_close(changed, smirk_expression_map([again.frame(3)], seen.head, uv_map)[0])
+    assert (changed - smirks).abs().max() > 0.1
+    monkeypatch.setattr(expression, "smirk_head", lambda: None)
+    frame = again.frame(3)
+    wanted = expression_map(seen.head, uv_map, frame.expression[None], frame.pose[None])[0]
+    torch.testing.assert_close(expression_maps(again, uv_map).at(3), wanted)
 
 
 def given_offsets(prior, capture, frame) -> torch.Tensor:

@@ -56,6 +56,17 @@ def test_training_lowers_the_loss(data, tmp_path):
     assert card["step"] == 40 and card["people"] >= 1 and card["config_hash"]
 
 
+def test_run_and_prior_tell_where_expressions_came_from_and_keep_to_it(data, tmp_path, monkeypatch):
+    config = replace(CONFIG, iterations=2)
+    prior = load_prior(training.train(data, tmp_path, config, progress=False))
+    own = "the tracker's own expression and jaw (SMIRK was not run)"
+    assert prior.card["expression_maps"] == own == load_tensors(tmp_path / "state.safetensors")[1]["expression_maps"]
+    training.train(data, tmp_path, config, progress=False)
+    monkeypatch.setattr("realhead.dataset.expression_source", lambda _: "SMIRK's expression and jaw on FLAME 2020")
+    with pytest.raises(CheckpointError, match="own expression and jaw.*now give SMIRK's.*--out"):
+        training.train(data, tmp_path, config, progress=False)
+
+
 class Killed(BaseException):
     """What no `except Exception` catches: the process is gone."""
 

@@ -81,6 +81,42 @@ def test_small_files_cannot_ask_for_much_memory(tmp_path, bomb):
     assert peak < 4 * MOST
 
 
+class State:
+    """Pickles as an empty array with a state of one's own choice."""
+
+    def __init__(self, *state):
+        self.state = state
+
+    def __reduce__(self):
+        return np._core.multiarray._reconstruct, (np.ndarray, (0,), b"b"), self.state
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        (1, (4,), np.dtype("O"), False, [None]),  # NumPy alone would read beyond the list
+        (1, (2**40,), np.dtype("O"), False, [None]),
+        (1, (-1, -1), np.dtype("O"), False, [None]),
+        (1, (1,), np.dtype("O"), False, bytes(8)),  # a pointer of the file's own
+        (1, (2**40,), np.dtype("f8"), False, bytes(8)),
+        (1, (1,), np.dtype("f8"), False, [1.0]),
+    ],
+)
+def test_states_that_arrays_cannot_have_are_refused(state):
+    with pytest.raises((pickle.UnpicklingError, TypeError, ValueError, OverflowError)):
+        read(State(*state), 2)
+
+
+def test_fields_of_objects_are_mere_bytes():
+    got = read(State(1, (1,), np.dtype([("x", "O")]), False, b"pointer!"), 2)
+    assert not got.dtype.hasobject and got.tobytes() == b"pointer!"
+
+
+def test_arrays_of_objects_hold_what_the_reader_allows():
+    got = read(np.array({"x": np.arange(3)}, object), 2)
+    assert got.shape == () and got[()]["x"].tolist() == [0, 1, 2]
+
+
 def test_archives_that_unpack_to_more_than_is_allowed_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/data.pkl", pickle.dumps({}))

@@ -97,7 +97,9 @@ class Capture:
                     f"{self.folder} has no realhead.json, so its FLAME edition is unknown: pass head=load_head(...) or "
                     "run `realhead import vhap`."
                 )
-            self._head = _named_head(self.info["head"].get("source", self.info["head"]["name"]))
+            from realhead.head import shared_head
+
+            self._head = shared_head(self.info["head"].get("source", self.info["head"]["name"]))
             if self._head.hash != (made_with := self.info["head"].get("hash", self._head.hash)):
                 raise CaptureError(
                     f"{self.folder} was made with head {made_with} but '{self._head.name}' here is "
@@ -163,7 +165,7 @@ class Capture:
             entry = self.entries[timestep, camera]
         except KeyError:
             raise CaptureError(f"{self.folder} has no picture of timestep {timestep} by camera {camera}.") from None
-        return View(self.frame(timestep), entry.camera, entry.image, entry.mask)
+        return View(self.frame(timestep), entry.camera, entry.image, entry.mask, entry.mouth)
 
     def keys(self, split: Split = "all") -> list[tuple[int, str]]:
         """(timestep, camera name) of every picture of a split. Without split files all of them are 'train'."""
@@ -190,7 +192,7 @@ class Capture:
     def _has_pictures(self, timestep: int) -> bool:
         try:
             for entry in (e for (t, _), e in self.entries.items() if t == timestep):
-                for path in (entry.image, entry.mask):
+                for path in (entry.image, entry.mask, entry.mouth):
                     if path is not None:
                         picture_size(path)
         except CaptureError as error:
@@ -219,14 +221,6 @@ class Capture:
         names = sorted({c for t, c in self.entries if t == frame.timestep} or set(self.cameras))
         directions = torch.stack([self.cameras[name].centre for name in names]) - frame.translation
         return names[int((torch.nn.functional.normalize(directions, dim=1) @ wanted).argmax())]
-
-
-@lru_cache(maxsize=4)
-def _named_head(source: str) -> Head:
-    """A head that all captures share which name it: a data set has over a thousand captures, a head has megabytes."""
-    from realhead.head import load_head
-
-    return load_head(source)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ class View:
     camera: Camera
     image_path: Path
     mask_path: Path | None
+    mouth_path: Path | None = None
 
     def image(self, background: float = 1.0) -> Float[Tensor, "h w 3"]:
         """The picture in [0, 1], composited on a grey level (files are stored on white)."""
@@ -68,6 +69,10 @@ class View:
         if self.mask_path is None:
             return torch.ones(self.camera.height, self.camera.width)
         return self._read(self.mask_path, 1)[..., 0]
+
+    def mouth(self) -> Float[Tensor, "h w"] | None:
+        """Where a segmentation saw lips or the inside of the mouth, 0 or 1; None where the capture has none."""
+        return None if self.mouth_path is None else (self._read(self.mouth_path, 1)[..., 0] > 0.5).float()
 
     def _read(self, path: Path, channels: int) -> Tensor:
         pixels = read_png(path, channels)

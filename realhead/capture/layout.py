@@ -31,13 +31,14 @@ ROTATIONS = ("rotation", "neck_pose", "jaw_pose")
 
 @dataclass(frozen=True)
 class Entry:
-    """One element of 'frames': a picture and what belongs to it."""
+    """One element of 'frames': a picture and what belongs to it; VHAP has no mouth masks, ours stand beside its key."""
 
     timestep: int
     camera: Camera
     image: Path
     mask: Path | None
     parameters: Path
+    mouth: Path | None = None
 
 
 def read_entries(folder: Path) -> tuple[list[Entry], list[str]]:
@@ -150,8 +151,8 @@ def _entry(folder: Path, raw: Any, index: int) -> Entry:
         raise CaptureError(f"{where} names meshes: export with VHAP's mode 'param', which is its default.")
     camera = _camera(raw, name, where)
     paths = [inside(folder, _value(raw, key, str, bool, where, "path")) for key in ("file_path", "flame_param_path")]
-    mask = raw.get("fg_mask_path")
-    return Entry(timestep, camera, paths[0], inside(folder, mask) if mask else None, paths[1])
+    mask, mouth = (inside(folder, raw[key]) if raw.get(key) else None for key in ("fg_mask_path", "mouth_mask_path"))
+    return Entry(timestep, camera, paths[0], mask, paths[1], mouth)
 
 
 def read_frame(path: Path, timestep: int, num_shape: int, num_expression: int) -> Frame:

@@ -69,7 +69,9 @@ class CaptureWriter:
         for name in ("images", "fg_masks", "flame_param"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
 
-    def add(self, frame: Frame, camera: Camera, image: np.ndarray, mask: np.ndarray) -> None:
+    def add(
+        self, frame: Frame, camera: Camera, image: np.ndarray, mask: np.ndarray, mouth: np.ndarray | None = None
+    ) -> None:
         """Adds one picture.
 
         Args:
@@ -77,8 +79,11 @@ class CaptureWriter:
             camera: The camera that saw it (one of `cameras`, or a per-frame camera with one of their names).
             image: uint8 [H, W, 3], composited on white.
             mask: uint8 [H, W], straight alpha.
+            mouth: bool [H, W], where a segmentation saw the mouth; None where there is none.
         """
         stem = f"{frame.timestep:05d}_{int(camera.name):02d}"
+        if mouth is not None:
+            save_image(mouth.astype(np.uint8) * 255, self.folder / "mouth_masks" / f"{stem}.png")
         save_image(mask, self.folder / "fg_masks" / f"{stem}.png", compress_level=1)
         save_image(image, self.folder / "images" / f"{stem}.png", compress_level=1)
         self._add_entry(frame, camera, stem, (".png", ".png"))
@@ -111,7 +116,10 @@ class CaptureWriter:
         if frame.timestep not in self._frames:
             self._frames[frame.timestep] = frame
             np.savez(self.folder / "flame_param" / f"{frame.timestep:05d}.npz", **_parameters(frame))
-        self._entries[frame.timestep, int(camera.name)] = _entry(frame.timestep, camera, stem, suffixes)
+        entry = _entry(frame.timestep, camera, stem, suffixes)
+        if (mouth := self.folder / "mouth_masks" / f"{stem}.png").exists():
+            entry["mouth_mask_path"] = f"mouth_masks/{mouth.name}"
+        self._entries[frame.timestep, int(camera.name)] = entry
 
     @property
     def written(self) -> list[tuple[int, int]]:

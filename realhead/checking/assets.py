@@ -7,7 +7,8 @@ from pathlib import Path
 from realhead.doctor import Finding
 from realhead.errors import RealheadError
 from realhead.head import load_head
-from realhead.head.flame import EYELIDS
+from realhead.head.flame import companions
+from realhead.head.flame_companions import LANDMARKS, MASKS, MEDIAPIPE
 from realhead.head.flame_editions import EDITIONS, FILES, SUFFIXES
 from realhead.head.flame_texture import TEMPLATES
 from realhead.model.backbones import DINO_FILES, load_dino
@@ -43,11 +44,14 @@ def _look(path: Path) -> list[Finding]:
 
 def _flame(path: Path) -> list[Finding]:
     head = load_head(path)
-    beside = [name for name in (*TEMPLATES, *EYELIDS) if (path.parent / name).is_file()]
-    texture = "FLAME's texture" if set(beside) & set(TEMPLATES) else "our own texture"
+    found = companions(path)
+    whose = {"texture": TEMPLATES, "masks": (MASKS,), "68 landmarks": (LANDMARKS,), "MediaPipe landmarks": (MEDIAPIPE,)}
+    theirs = [what for what, names in whose.items() if any(found[name] for name in names)]
+    ours = [what for what in whose if what not in theirs]
+    parts = [f"{owner} {' and '.join(what)}" for owner, what in (("FLAME's", theirs), ("our own", ours)) if what]
     shown = (
         f"{path.name}: FLAME {head.edition or 'of unknown edition'}, {head.num_shape} identity coefficients and "
-        f"{head.num_expression} expressions, {texture}, {'no' if head.eyelids is None else 'with'} eyelids"
+        f"{head.num_expression} expressions, {', '.join(parts)}, {'no' if head.eyelids is None else 'with'} eyelids"
     )
     licence = next((edition.licence for edition in EDITIONS if edition.name == head.edition), None)
     if licence is None:

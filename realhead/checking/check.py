@@ -16,10 +16,11 @@ from realhead.checking.nersemble import check_nersemble
 from realhead.condition.expression import expression_source
 from realhead.doctor import Finding
 from realhead.errors import CaptureError, RealheadError
+from realhead.head import shared_head
 from realhead.head.flame_editions import find_edition, user_files
 from realhead.head.model import Head
 from realhead.importing import vhap
-from realhead.importing.recognise import Kind, edition_for, head_for, read_any, recognise, shared_head
+from realhead.importing.recognise import Kind, edition_for, head_for, read_any, recognise
 from realhead.importing.recording import Recording
 
 log = logging.getLogger(__name__)

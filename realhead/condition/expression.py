@@ -93,16 +93,29 @@ def smirk_expression_map(frames: Sequence[Frame], head: Head, uv_map: UVMap) -> 
     return expression_map(source, uv_map, seen[:, :50], pose)
 
 
+def frame_expression_map(frame: Frame, head: Head, uv_map: UVMap) -> Float[Tensor, "3 r r"]:
+    """The expression map of one frame: SMIRK's where it can be had, else the tracker's own.
+
+    Raises:
+        RealheadError: As `smirk_expression_map`.
+    """
+    made = smirk_expression_map([frame], head, uv_map)
+    if made is None:
+        values = frame.parameters()
+        made = expression_map(head, uv_map, values["expression"], values["pose"], values["eyelids"])
+    return made[0]
+
+
 def expression_source(captures: Iterable[Capture]) -> str:
     """Where the expression maps of captures come from, in words for run cards."""
     own = "the tracker's own expression and jaw"
     captures = list(captures)
-    seen = [all(capture.smirk_file(t).is_file() for t in capture.parameter_files) for capture in captures]
+    seen = [capture.smirk_file(t).is_file() for capture in captures for t in capture.parameter_files]
     if not any(seen):
         return f"{own} (SMIRK was not run)"
     if captures[0].head.edition is None:
         return f"{own} (SMIRK needs a FLAME head)"
     if smirk_head() is None:
         return f"{own} (SMIRK needs FLAME 2020, which is absent)"
-    some = "" if all(seen) else f" in {sum(seen)} of {len(seen)} captures, {own} in the others"
+    some = "" if all(seen) else f" in {sum(seen)} of {len(seen)} frames, {own} in the others"
     return f"SMIRK's expression and jaw on FLAME 2020{some}"

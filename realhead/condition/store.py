@@ -1,4 +1,7 @@
-"""Conditioning of a capture, made once and kept beside it: two identity textures and a mouth map a timestep."""
+"""Conditioning of a capture, made once and kept beside it: two identity textures and a mouth map a timestep.
+
+Expression maps depend on no picture and are kept in a file of their own, see `realhead.condition.offsets`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import hashlib
 import logging
 import os
 import zipfile
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +103,7 @@ def conditioning(capture: Capture, uv_map: UVMap, kind: str = "gradient") -> Con
     The file's name holds a hash of all inputs, so a changed picture, mask, parameter, layout or network makes a new
     one.
     """
-    path = capture.folder / "conditioning" / f"{_key(capture, uv_map, kind)}.npz"
+    path = kept_file(capture, f"{_key(capture, uv_map, kind)}.npz")
     if path.exists():
         try:
             with np.load(path, allow_pickle=False) as data:
@@ -107,19 +112,27 @@ def conditioning(capture: Capture, uv_map: UVMap, kind: str = "gradient") -> Con
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             _log.warning("%s is damaged and is made again", path)
     made = _make(capture, uv_map, kind)
+    arrays = {"textures": made.textures.numpy(), "mouths": made.mouths.numpy(), "timesteps": np.array(made.timesteps)}
+    keep(path, lambda temporary: np.savez(temporary, **arrays))
+    return made
+
+
+def kept_file(capture: Capture, name: str) -> Path:
+    """Where maps of a capture are kept."""
+    return capture.folder / "conditioning" / name
+
+
+def keep(path: Path, write: Callable[[Path], None]) -> None:
+    """Writes a file of maps in one step; a read-only data set still works, only slower."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-        arrays = {
-            "textures": made.textures.numpy(),
-            "mouths": made.mouths.numpy(),
-            "timesteps": np.array(made.timesteps),
-        }
-        np.savez(temporary, **arrays)
+        write(temporary)
         os.replace(temporary, path)
-    except OSError as error:  # a read-only data set still works, only slower
-        _log.warning("conditioning of %s is not kept: %s", capture.folder, error)
-    return made
+    except OSError as error:
+        with suppress(OSError):  # a read-only disk refuses even this
+            temporary.unlink()
+        _log.warning("conditioning of %s is not kept: %s", path.parents[1], error)
 
 
 @torch.no_grad()
@@ -142,16 +155,29 @@ def _make(capture: Capture, uv_map: UVMap, kind: str) -> Conditioning:
 
 
 def _key(capture: Capture, uv_map: UVMap, kind: str) -> str:
-    digest = hashlib.sha256(f"{_meaning(kind)} {uv_map.resolution} {capture.head.hash}".encode())
-    for table in (uv_map.index, uv_map.face, uv_map.barycentric):
-        digest.update(table.numpy().tobytes())
     inputs: list[Path] = [capture.folder / "transforms.json"]
     inputs += [driving_view(capture, t).image_path for t in capture.timesteps]
     for view in neutral_views(capture):
-        inputs += [path for path in (view.image_path, view.mask_path) if path is not None]
+        inputs += [path for path in (view.image_path, view.mask_path, view.mouth_path) if path is not None]
     inputs += [capture.parameter_files[t] for t in sorted(capture.parameter_files)]
     weights = find_dino() if kind == "dino" else None
-    for path in (*inputs, *([weights] if weights else [])):
+    masks = f" masks {capture.head.masks}" if capture.head.masks else ""
+    return key_of(_meaning(kind) + masks, capture, uv_map, (*inputs, *([weights] if weights else [])))
+
+
+def key_of(meaning: str, capture: Capture, uv_map: UVMap, inputs: Iterable[Path]) -> str:
+    """Names maps by all that they are made of.
+
+    Args:
+        meaning: What the maps are.
+        capture: Whose they are; its head enters.
+        uv_map: Their layout.
+        inputs: Files, each by its name, size and time; absent ones count as absent.
+    """
+    digest = hashlib.sha256(f"{meaning} {uv_map.resolution} {capture.head.hash}".encode())
+    for table in (uv_map.index, uv_map.face, uv_map.barycentric):
+        digest.update(table.numpy().tobytes())
+    for path in inputs:
         stat = path.stat() if path.exists() else None
         digest.update(f"{path.name} {stat and (stat.st_size, stat.st_mtime_ns)}".encode())
     return digest.hexdigest()[:16]

@@ -3,7 +3,8 @@
 One frontal picture gives a partial map, three pictures (front, left, right) a fuller one. A texel takes a picture's
 colour where the tracked mesh faces that camera and nothing of the mesh is nearer. Seams, the thin gaps that depth test
 and grazing angles leave, are filled from their neighbours. The mouth is masked out, since its looks come from the mouth
-map. Texels that stay unseen are zero.
+map: the mouth's texels, and, where a capture has a segmentation, what that calls mouth on any texel, since the tracked
+lips are never quite where the person's are. Texels that stay unseen are zero.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ def identity_texture(head: Head, uv_map: UVMap, views: list[View]) -> Float[Tens
         xy, _ = view.camera.project(uv_map.interpolate(vertices))
         inside = sample_image(view.mask()[..., None], xy)
         weight = weight * (inside > 0.5)
+        if (mouth := view.mouth()) is not None:
+            weight = weight * (sample_image(mouth[..., None], xy) < 0.5)
         colour += weight * (sample_image(view.image(), xy) * 2 - 1)
         total += weight
     skin = ~mouth_texels(uv_map)[:, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,3 +33,15 @@ def load_head(head: str | Path = "open", uv_layout: str = "default") -> Head:
     from realhead.head.flame import read_flame
 
     return Head(read_flame(Path(head)))
+
+
+def shared_head(source: str | Path) -> Head:
+    """`load_head`, once for all who ask, as long as the head's files stay as they are: a FLAME file takes seconds."""
+    from realhead.head.flame import stamp
+
+    return _kept_head(str(source), () if str(source) == "open" else stamp(Path(source)))
+
+
+@lru_cache(maxsize=4)
+def _kept_head(source: str, _stamp: tuple) -> Head:
+    return load_head(source)

@@ -1,24 +1,27 @@
 """FLAME's files (2020, 2023, 2023 Open) as a head: pickles, read without running them, or our own .npz of one.
 
-Of FLAME's separately licensed companions only the texture template is used, where it lies beside the model; else the
-texture is ours. Region masks, teeth and a mouth cavity are always made from the geometry, and landmarks come from our
-own table, so that these are the same for everyone.
+FLAME's separately licensed companions are used where the user has them: the texture template beside the model, region
+masks and landmarks as `realhead.head.flame_companions` finds them; else texture, regions and landmarks are ours. Teeth
+and a mouth cavity are always made from the geometry and our own landmarks, so that the mesh is the same for everyone.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from realhead.errors import AssetError, RealheadError
-from realhead.head import flame_editions, flame_landmarks, flame_mouth, flame_texture
-from realhead.head.flame_pickle import ChumpyArray, SparseMatrix, read_pickle
+from realhead.head import flame_companions, flame_editions, flame_landmarks, flame_mouth, flame_texture
+from realhead.head.flame_companions import COMPANIONS, LANDMARKS, MASKS, MEDIAPIPE
+from realhead.head.flame_pickle import ChumpyArray, SparseMatrix, read_npz, read_pickle
 from realhead.head.model import HeadData
+
+log = logging.getLogger(__name__)
 
 NUM_VERTICES, NUM_FACES, NUM_IDENTITY = 5023, 9976, 300
 EXPECTED = {
@@ -32,7 +35,6 @@ EXPECTED = {
 EYELIDS = ("l_eyelid.npy", "r_eyelid.npy")
 """SMIRK's eyelid offsets."""
 MOST_DIRECTIONS = 1000
-MAX_UNPACKED_BYTES = 512 * 2**20
 PARENTS = [-1, 0, 1, 1, 1]
 HOW_TO_GET = (
     "{path} not found: 1) register at flame.is.tue.mpg.de, 2) download FLAME 2023 Open (CC-BY-4.0), 3) pass the path "
@@ -45,7 +47,7 @@ def read_flame(path: Path) -> HeadData:
 
     Args:
         path: .pkl or .npz with FLAME's keys. A `head_template.obj` (or `head_template_mesh.obj`) beside it gives the
-            official texture coordinates; without it our own table is used.
+            official texture coordinates; without it our own table is used. So it is with FLAME's masks and landmarks.
 
     Raises:
         AssetError: The file is missing (the sentence says how to get it).
@@ -58,6 +60,7 @@ def read_flame(path: Path) -> HeadData:
     num_shape = min(NUM_IDENTITY, arrays["shapedirs"].shape[2])
     exprdirs = arrays["shapedirs"][..., num_shape:]
     uv_coords, uv_faces, own = flame_texture.texture(path.parent, arrays["v_template"], faces)
+    regions, masks = flame_texture.regions(arrays["v_template"], faces), flame_companions.find(path, MASKS)
     data = HeadData(
         name=path.stem,
         edition=claimed_edition(raw, arrays["v_template"], path)[0],
@@ -71,8 +74,9 @@ def read_flame(path: Path) -> HeadData:
         uv_coords=uv_coords,
         uv_faces=uv_faces,
         expression_names=tuple(f"expression{k:03d}" for k in range(exprdirs.shape[2])),
-        regions=flame_texture.regions(arrays["v_template"], faces),
-        landmarks=flame_landmarks.embeddings(),
+        regions=regions if masks is None else flame_companions.regions(masks, regions),
+        masks=None if masks is None else flame_companions.digest(masks),
+        landmarks=_landmarks(path, len(faces)),
         eyelids=_eyelids(path),
     )
     return flame_mouth.with_mouth(data, own)
@@ -83,7 +87,7 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
     Values are rounded to single precision, so that a pickle and its conversion make the same head.
     """
-    raw = _read_npz(path) if path.suffix == ".npz" else read_pickle(path)
+    raw = read_npz(path) if path.suffix == ".npz" else read_pickle(path)
     arrays = {key: _checked(raw, key, shape, path) for key, shape in EXPECTED.items()}
     arrays = {key: array.astype(np.float32).astype(np.float64) for key, array in arrays.items()}
     _check_tree(raw, path)
@@ -104,7 +108,7 @@ def convert(path: Path, out: Path) -> Path:
 
     Args:
         path: The official .pkl.
-        out: The .npz. What lies beside the pickle and shapes the head is copied beside it.
+        out: The .npz. Its companions are copied beside it, over those of an earlier conversion.
     """
     raw, arrays = read_arrays(path)
     edition, _ = claimed_edition(raw, arrays["v_template"], path)
@@ -112,10 +116,39 @@ def convert(path: Path, out: Path) -> Path:
     temporary = out.with_name(f".{out.stem}.{os.getpid()}.npz")
     np.savez_compressed(temporary, **single, **({"edition": np.array(edition)} if edition else {}))
     os.replace(temporary, out)
-    for companion in (*flame_texture.TEMPLATES, *EYELIDS):
-        if (path.parent / companion).is_file() and not (out.parent / companion).exists():
-            shutil.copyfile(path.parent / companion, out.parent / companion)
+    for name, source in companions(path).items():
+        target = out.parent / name
+        if source is None and target.exists():
+            log.warning(
+                "%s has no counterpart beside %s; it is kept and used: remove it if it is outdated", target, path
+            )
+        elif source is not None and not (target.exists() and target.samefile(source)):
+            shutil.copyfile(source, target)
     return out
+
+
+def companions(path: Path) -> dict[str, Path | None]:
+    """The files that shape a head besides its model, by name; None for those that are absent."""
+    beside = {name: path.parent / name for name in (*flame_texture.TEMPLATES, *EYELIDS)}
+    found: dict[str, Path | None] = {name: file if file.is_file() else None for name, file in beside.items()}
+    return found | {name: flame_companions.find(path, name) for name in COMPANIONS}
+
+
+def stamp(path: Path) -> tuple:
+    """Changes whenever one of the files of a head appears, disappears or changes."""
+    files = [file for file in (path, *companions(path).values()) if file is not None and file.is_file()]
+    return tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files)
+
+
+def _landmarks(path: Path, num_faces: int) -> dict[str, tuple[np.ndarray, ...]]:
+    """FLAME's own embeddings in place of ours, each where its file is there."""
+    readers = {
+        "68": (LANDMARKS, flame_companions.landmarks_68),
+        "mediapipe": (MEDIAPIPE, flame_companions.landmarks_mediapipe),
+    }
+    found = {key: (flame_companions.find(path, name), read) for key, (name, read) in readers.items()}
+    own = {key: read(file, num_faces) for key, (file, read) in found.items() if file is not None}
+    return flame_landmarks.embeddings() | own
 
 
 def _eyelids(path: Path) -> np.ndarray | None:
@@ -131,19 +164,6 @@ def _eyelids(path: Path) -> np.ndarray | None:
     if any(a.size != 3 * NUM_VERTICES or a.dtype.kind != "f" for a in arrays):
         raise RealheadError(f"The eyelids of {path} are not two offsets of {NUM_VERTICES} x 3 numbers: remove them.")
     return np.stack([a.reshape(NUM_VERTICES, 3) for a in arrays]).astype(np.float64)
-
-
-def _read_npz(path: Path) -> dict[str, Any]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MAX_UNPACKED_BYTES:
-                raise RealheadError(f"{path} unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB: it is not read.")
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except RealheadError:
-        raise
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError, MemoryError) as error:
-        raise RealheadError(f"{path} cannot be read as an .npz of plain arrays ({error}): export it again.") from None
 
 
 def _checked(raw: dict[str, Any], key: str, shape: tuple[int | None, ...], path: Path) -> np.ndarray:
@@ -172,7 +192,8 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
 def _plain(value: Any) -> Any:
     if isinstance(value, SparseMatrix):
         return value.array(EXPECTED["J_regressor"])
-    return value.array() if isinstance(value, ChumpyArray) else value
+    value = value.array() if isinstance(value, ChumpyArray) else value
+    return np.asarray(value) if isinstance(value, np.ndarray) else value
 
 
 def _check_tree(raw: dict[str, Any], path: Path) -> None:

@@ -90,12 +90,17 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def assets_folder() -> Path | None:
+    """The folder that REALHEAD_ASSETS names, if it is there."""
+    folder = os.environ.get("REALHEAD_ASSETS")
+    return Path(folder).expanduser() if folder and Path(folder).expanduser().is_dir() else None
+
+
 def user_files() -> list[Path]:
     """FLAME files under REALHEAD_ASSETS, or nothing where it is unset."""
-    folder = os.environ.get("REALHEAD_ASSETS")
-    if not folder or not Path(folder).expanduser().is_dir():
+    root = assets_folder()
+    if root is None:
         return []
-    root = Path(folder).expanduser()
     names = [name + suffix for name in FILES for suffix in SUFFIXES]
     return sorted(path for name in names for path in root.rglob(name))
 

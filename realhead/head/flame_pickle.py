@@ -1,4 +1,4 @@
-"""Reading FLAME's pickles without running anything in them.
+"""Reading FLAME's files, most of which are pickles, without running anything in them.
 
 Besides NumPy's arrays a FLAME file needs SciPy's sparse matrix and chumpy's array, of which only the numbers are kept;
 every other name is refused. chumpy itself, which no longer imports on today's Python, is not needed.
@@ -6,8 +6,10 @@ every other name is refused. chumpy itself, which no longer imports on today's P
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -16,6 +18,7 @@ from realhead.unpickling import ArrayUnpickler, Names, UnknownNameError
 
 MAX_PICKLE_BYTES = 512 * 2**20
 """FLAME's files have 50 to 110 MB."""
+MAX_UNPACKED_BYTES = 512 * 2**20
 
 
 class ChumpyArray:
@@ -63,6 +66,20 @@ class SparseMatrix:
         return dense
 
 
+class SkippedTensor:
+    """Stands in for PyTorch's tensors in landmark files, whose numbers are not used."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+
+_TENSOR_NAMES: Names = {
+    ("torch._utils", "_rebuild_tensor_v2"): SkippedTensor,
+    ("torch.storage", "_load_from_bytes"): SkippedTensor,
+    ("collections", "OrderedDict"): dict,
+}
+
+
 def _flame_names() -> Names:
     names: Names = {}
     for module in ("scipy.sparse.csc", "scipy.sparse._csc", "scipy.sparse"):
@@ -79,11 +96,33 @@ def read_pickle(path: Path) -> dict[str, Any]:
     Raises:
         RealheadError: It is none, is too large, or asks for something that it must not.
     """
+    return _read(path, lambda stream: ArrayUnpickler(stream, _flame_names()).load())
+
+
+def read_pickled_array(path: Path) -> dict[str, Any]:
+    """The table that numpy.save has pickled into an .npy file; PyTorch's tensors in it become `SkippedTensor`.
+
+    Raises:
+        RealheadError: As `read_pickle`.
+    """
+
+    def content(stream: BinaryIO) -> Any:
+        version = np.lib.format.read_magic(stream)
+        reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = reader(stream)
+        if shape != () or not dtype.hasobject:
+            raise ValueError(f"an array of {dtype} {shape}")
+        return ArrayUnpickler(stream, _TENSOR_NAMES).load().item()
+
+    return _read(path, content)
+
+
+def _read(path: Path, content_of: Callable[[BinaryIO], Any]) -> dict[str, Any]:
     if path.stat().st_size > MAX_PICKLE_BYTES:
         raise RealheadError(f"{path} is larger than {MAX_PICKLE_BYTES >> 20} MiB, which no FLAME file is: not opened.")
     try:
         with open(path, "rb") as stream:
-            content = ArrayUnpickler(stream, _flame_names()).load()
+            content = content_of(stream)
     except UnknownNameError as error:
         raise RealheadError(
             f"{path} asks for {error}, which no FLAME file needs: it was not opened; download the file again from "
@@ -94,3 +133,21 @@ def read_pickle(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RealheadError(f"{path} holds a {type(content).__name__} instead of FLAME's table: download it again.")
     return content
+
+
+def read_npz(path: Path) -> dict[str, Any]:
+    """The arrays of an .npz file.
+
+    Raises:
+        RealheadError: It is damaged, unpacks to too much, or holds pickled objects.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_UNPACKED_BYTES:
+                raise RealheadError(f"{path} unpacks to more than {MAX_UNPACKED_BYTES >> 20} MiB: it is not read.")
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except RealheadError:
+        raise
+    except (ValueError, OSError, zipfile.BadZipFile, EOFError, MemoryError) as error:
+        raise RealheadError(f"{path} cannot be read as an .npz of plain arrays ({error}): export it again.") from None

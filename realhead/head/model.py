@@ -43,6 +43,7 @@ class HeadData:
     expression_names: tuple[str, ...]
     edition: str | None = None
     regions: dict[str, np.ndarray] = field(default_factory=dict)
+    masks: str | None = None
     landmarks: dict[str, tuple[np.ndarray, ...]] = field(default_factory=dict)
     eyelids: np.ndarray | None = None
 
@@ -82,13 +83,14 @@ class Head(nn.Module):
         uv_faces: Indices into `uv_coords`, [F, 3].
         expression_names: One name per expression direction.
         regions: Vertex masks by name.
+        masks: First 16 hex digits of the sha256 of FLAME's own masks file, where the regions are its; else None.
         landmarks: "68" -> (face indices, barycentrics); "mediapipe" -> the same and indices into MediaPipe's 478.
         eyelids: Offsets for left and right eyelid, added after skinning (SMIRK), [2, V, 3], or None.
     """
 
     def __init__(self, data: HeadData) -> None:
         super().__init__()
-        self.name, self.edition = data.name, data.edition
+        self.name, self.edition, self.masks = data.name, data.edition, data.masks
         self.expression_names = tuple(data.expression_names)
         for name in ("v_template", "shapedirs", "exprdirs", "posedirs", "J_regressor", "weights", "uv_coords"):
             self.register_buffer(name, torch.as_tensor(getattr(data, name)).float().contiguous(), persistent=False)

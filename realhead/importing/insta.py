@@ -3,6 +3,7 @@
 Traps that are undone here: transforms.json is camera-to-world with OpenCV axes although it looks like a Blender file;
 the tracker turns the camera instead of the head; its frame k is the video's frame k + 1 (INSTA's names follow the
 tracker, FlashAvatar's follow the video); clothes (code 90 of the segmentation) are cut out of picture and mask.
+What the segmentation calls mouth is kept beside the masks: it is left out of identity textures.
 
 The head's motion is put back into the head, before one camera that stands still.
 """
@@ -25,7 +26,7 @@ from realhead.capture.files import inside, read_json, read_png
 from realhead.capture.frame import Frame
 from realhead.errors import CaptureError, OutsideError
 from realhead.head.model import Head
-from realhead.importing.recording import Picture, Recording, Shot
+from realhead.importing.recording import Picture, Recording, Shot, require_size
 from realhead.importing.tracker_files import TrackedFrame, frame_files, read_tracked_frame
 from realhead.importing.vhap import safe_name
 
@@ -52,6 +53,7 @@ class Layout:
         images: Picture by tracker number.
         alphas: Mask by tracker number; empty where pictures have an alpha channel.
         parsing: Segmentation by tracker number; may be empty.
+        mouths: Segmentation that shows the mouth by tracker number; may be empty.
         poses: world_from_cam by tracker number, if the folder has them.
     """
 
@@ -59,6 +61,7 @@ class Layout:
     images: dict[int, Path]
     alphas: dict[int, Path]
     parsing: dict[int, Path]
+    mouths: dict[int, Path]
     poses: dict[int, Float[Tensor, "4 4"]]
 
 
@@ -92,7 +95,7 @@ def read_insta(folder: Path, head: Head, tracker: Path | None = None, last: int 
             f"transforms.json is {shift:+d} frames out of step with the .frame files; the .frame files are believed."
         )
     _place(recording, layout, tracked)
-    recording.decode = _decoder(layout)
+    recording.decode, recording.mouth = _decoder(layout), _mouth_reader(layout)
     recording.splits = split_by_last([shot.timestep for shot in recording.shots], last)
     recording.source = {"tracker": "metrical-tracker", "flame": EDITION, "test": f"last {last} frames"}
     return recording
@@ -146,7 +149,7 @@ def _insta_layout(folder: Path) -> Layout:
         segment = inside(folder, segment) if segment else folder / "seg_mask" / f"{number:05d}.png"
         if segment.is_file():
             parsing[number] = segment
-    return Layout("INSTA", images, {}, parsing, poses)
+    return Layout("INSTA", images, {}, parsing, parsing, poses)
 
 
 def _flash_layout(folder: Path) -> Layout:
@@ -156,7 +159,8 @@ def _flash_layout(folder: Path) -> Layout:
         found = {p.stem.removesuffix(suffix): p for p in (folder / name).glob("*.*") if p.stem.endswith(suffix)}
         return {int(stem) - 1: inside(folder, f"{name}/{p.name}") for stem, p in found.items() if stem.isdecimal()}
 
-    return Layout("FlashAvatar", by_number("imgs"), by_number("alpha"), by_number("parsing", "_neckhead"), {})
+    parsing, mouths = (by_number("parsing", part) for part in ("_neckhead", "_mouth"))
+    return Layout("FlashAvatar", by_number("imgs"), by_number("alpha"), parsing, mouths, {})
 
 
 def _pose_shift(layout: Layout, tracked: dict[int, TrackedFrame]) -> int:
@@ -239,6 +243,18 @@ def _decoder(layout: Layout) -> Callable[[Shot], Picture]:
     return decode
 
 
+def _mouth_reader(layout: Layout) -> Callable[[Shot], np.ndarray | None]:
+    def mouth(shot: Shot) -> np.ndarray | None:
+        path = layout.mouths.get(shot.timestep)
+        if path is None:
+            return None
+        seen = mouth_of(read_png(path, 3), layout.name)
+        require_size(path, seen.shape[::-1], shot.camera)
+        return seen
+
+    return mouth
+
+
 def kept_by_parsing(segmentation: np.ndarray, layout: str) -> np.ndarray:
     """What a segmentation leaves of the picture: everything but grown clothes (INSTA), or head and neck (FlashAvatar).
 
@@ -257,9 +273,9 @@ def kept_by_parsing(segmentation: np.ndarray, layout: str) -> np.ndarray:
     return 1 - cv2.dilate(clothes, np.ones((3, 3), np.uint8), iterations=GROWN).astype(np.float32)
 
 
-def mouth_of(segmentation: np.ndarray) -> np.ndarray:
-    """The mouth's pixels (lips and inside) of INSTA's segmentation, bool [H, W]."""
-    return np.isin(segmentation[..., 0], MOUTH)
+def mouth_of(segmentation: np.ndarray, layout: str) -> np.ndarray:
+    """The mouth's pixels (lips and inside) of a segmentation, bool [H, W]; arguments as of `kept_by_parsing`."""
+    return segmentation[..., 0] > 127 if layout == "FlashAvatar" else np.isin(segmentation[..., 0], MOUTH)
 
 
 def split_by_last(timesteps: list[int], last: int) -> dict[str, set[tuple[int, int]]]:

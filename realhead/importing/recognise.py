@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from realhead.capture.files import read_json
 from realhead.errors import CaptureError
-from realhead.head import load_head
+from realhead.head import shared_head
 from realhead.head.flame_editions import find_edition
 from realhead.head.model import Head
 from realhead.importing import insta, vhap
@@ -74,12 +73,6 @@ def head_for(kind: Kind, name: str | None) -> tuple[Head, Path | None]:
             )
         name = str(found)
     return shared_head(name), None if name == "open" else Path(name)
-
-
-@lru_cache(maxsize=4)
-def shared_head(name: str) -> Head:
-    """A head that many folders share: a FLAME file takes seconds to read."""
-    return load_head(name)
 
 
 def require_edition(head: Head, kind: Kind, stated: str | None) -> None:

@@ -50,6 +50,7 @@ class Recording:
         frames: Parameters by timestep.
         shots: Pictures.
         decode: Reads a shot whose files are not yet what a capture holds (on white, with a mask); None where they are.
+        mouth: Where a shot's segmentation saw the mouth, bool [H, W], None where it has none; or None for all.
         broken: One sentence for every frame that cannot be used.
         notes: What the reader found and a user should know.
         splits: (timestep, camera index) of "train", "val" and "test"; None for VHAP's split.
@@ -64,6 +65,7 @@ class Recording:
     frames: dict[int, Frame]
     shots: list[Shot]
     decode: Callable[[Shot], Picture] | None = None
+    mouth: Callable[[Shot], np.ndarray | None] | None = None
     broken: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     splits: dict[str, set[tuple[int, int]]] | None = None
@@ -153,7 +155,8 @@ def _add(writer: CaptureWriter, recording: Recording, shot: Shot) -> None:
     if frame is None:
         raise CaptureError(f"{shot.image} has no parameters (timestep {shot.timestep}): track it, or remove it.")
     if recording.decode is not None:
-        writer.add(frame, shot.camera, *recording.picture(shot))
+        mouth = None if recording.mouth is None else recording.mouth(shot)
+        writer.add(frame, shot.camera, *recording.picture(shot), mouth)
         return
     for path in (shot.image, shot.mask):
         if path is not None:

@@ -68,12 +68,13 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
 
 
 def binding(head: Head, config: PriorConfig) -> dict[str, str]:
-    """What a checkpoint is bound to."""
-    return {
+    """What a checkpoint is bound to; FLAME's own masks decide which texels carry a mouth map."""
+    bound = {
         "head": head.hash,
         "uv_layout": head.uv_hash,
         "conditioning": conditioning_hash(config.mouth),
     }
+    return bound | ({"FLAME_masks": head.masks} if head.masks else {})
 
 
 def save_prior(prior: Prior, path: str | Path, card: dict) -> None:
@@ -125,14 +126,15 @@ def prior_from(weights: dict[str, Tensor], metadata: dict, path: str | Path, hea
         fields = {k: tuple(v) if isinstance(v, list) else v for k, v in metadata["config"].items()}
         config = PriorConfig(**fields)
         head = head or load_head(metadata["head_source"], uv_layout=config.uv_layout)
-        expected = metadata["binding"]
+        expected = {} | metadata["binding"]
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is no prior of realhead ({error} is missing or unknown).") from error
-    for what, value in binding(head, config).items():
-        if expected.get(what) != value:
+    here = binding(head, config)
+    for what in here | expected:
+        if expected.get(what) != here.get(what):
             raise CheckpointError(
                 f"{path} was trained with another {what.replace('_', ' ')} ({expected.get(what)}) than the one here "
-                f"({value}): use the checkpoint of this version, or train again."
+                f"({here.get(what)}): use the checkpoint of this version, or train again."
             )
     prior = Prior(head, config)
     state = network_state(prior)

@@ -22,6 +22,8 @@ import torch
 
 from realhead import Avatar, Capture, enroll, load_prior, losses
 from realhead.capture import CaptureSet
+from realhead.condition.expression import frame_expression_map
+from realhead.condition.offsets import expression_maps
 from realhead.condition.store import driving_view
 from realhead.config import LossConfig, train_config
 from realhead.dataset import loader
@@ -72,7 +74,7 @@ def parts(captures: CaptureSet) -> dict[str, float]:
         batches = iter(loader(trainer.samples, 0))
         batch = next(batches)
         trainer.train_step([batch])
-        keys = ("texture", "expression", "pose", "mouth", "eyelids")
+        keys = ("texture", "expression", "pose", "mouth", "eyelids", "offsets")
         network = lambda: trainer.prior(**{k: batch[k] for k in keys})  # noqa: E731
         pictures = trainer.forward(batch)[0].detach().requires_grad_()
         return {
@@ -86,6 +88,16 @@ def parts(captures: CaptureSet) -> dict[str, float]:
             "optimiser": median_ms(trainer.optimiser.step),
             "whole step": median_ms(lambda: trainer.train_step([batch])),
         }
+
+
+def expression(prior, capture: Capture) -> dict[str, float]:
+    """Milliseconds of an expression map: computed, read from beside the capture, and opening a capture's maps."""
+    frame, kept = capture.frames[-1], expression_maps(capture, prior.uv_map)
+    return {
+        "computed": median_ms(lambda: frame_expression_map(frame, prior.head, prior.uv_map)),
+        "read": median_ms(lambda: kept.at(frame.timestep)),
+        "capture opened": median_ms(lambda: expression_maps(capture, prior.uv_map)),
+    }
 
 
 def enrollment(prior, capture: Capture) -> dict[str, float]:
@@ -134,6 +146,7 @@ def main() -> None:
         "training": training(captures, 0.0, options.steps),
         "training with critic (stand-in)": training(captures, 0.05, options.steps),
         "parts of a step, ms": parts(captures),
+        "expression map, ms": expression(prior, capture),
         "enrollment, s": enrollment(prior, capture),
         "driving at 256 pixels, frames/s": driving(enroll(prior, capture, 0), capture),
     }
