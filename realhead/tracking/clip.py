@@ -7,6 +7,7 @@ fitted with those, and the parameters are smoothed over time. Second pass: crop,
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,8 +51,6 @@ COVERED_EVERY = 25
 """In every n-th frame it is looked whether something covers the face."""
 LEAST_SHARE = 0.1
 """Share of frames with a usable face below which a clip is refused."""
-MOST_WARNINGS, MOST_SAID = 20, 3
-"""Sentences about a clip that are kept, and that are said at once."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +136,8 @@ def track_clip(path: Path, out: Path, head: Head, options: TrackOptions) -> None
         "landmark_error_percent": {k: round(v, 3) for k, v in report(fitter, errors).items()},
         "warnings": [*seen.warnings, *turned],
     }
-    _warn(source["warnings"])
+    for sentence in source["warnings"]:
+        log.warning(sentence)
     _write(path, out, head, options, seen.size, replace(fit, states=states), source)
 
 
@@ -159,13 +159,6 @@ def fit_clip(observations: Mapping[int, Observation], fitter: Fitter, progress: 
         states[index] = fitter.refit(observation, calibration.shape, focal, states[previous] if near else None)[0]
         previous = index
     return ClipFit(focal, calibration.shape, states)
-
-
-def _warn(sentences: list[str]) -> None:
-    for sentence in sentences[:MOST_SAID]:
-        log.warning(sentence)
-    if len(sentences) > MOST_SAID:
-        log.warning("%d more warnings stand in the capture's realhead.json.", len(sentences) - MOST_SAID)
 
 
 def without_profiles(fit: ClipFit, name: str) -> tuple[ClipFit, list[str]]:
@@ -190,26 +183,28 @@ def watch(path: Path, reduced: LandmarkHead, options: TrackOptions) -> Seen:
     landmarker = Landmarker()
     measured: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     scores: dict[int, np.ndarray] = {}
-    lost, warnings, previous, size = [], [], None, (0, 0)
+    lost, warned, previous, size = [], {}, None, (0, 0)
     frames = read_clip(path, options.fps, options.longest)
     for frame in tqdm(frames, desc="landmarks", unit="frame", disable=not options.progress):
         size = frame.image.shape[1::-1]
         previous = face = _next_face(landmarker, frame, previous, path.name)
         name = f"{path.name} at {frame.time:.1f} s"
         try:
-            warned = [] if face is None else check_face(face, frame.image, name)
+            sentences = [] if face is None else check_face(face, frame.image, name)
             if face is not None and frame.index % COVERED_EVERY == 0:
-                warned += check_covered(landmarker, frame.image, face, name)
+                sentences += check_covered(landmarker, frame.image, face, name)
         except TrackingError as error:
-            face, warned = None, [str(error)]
-        if len(warnings) < MOST_WARNINGS:
-            warnings += warned
+            face, sentences = None, [str(error)]
+        for sentence in sentences:  # times and sizes differ from frame to frame
+            first, count = warned.get(kind := re.sub(r"\d+(\.\d+)?", "", sentence), (sentence, 0))
+            warned[kind] = first, count + 1
         if face is None:
             lost.append(frame.index)
         else:
             points, trust = reduced.measure(face.points)
             measured[frame.index] = (points.astype(np.float32), trust.astype(np.float32))
             scores[frame.index] = face.scores
+    warnings = [first if count == 1 else f"{first} So it is in {count} frames." for first, count in warned.values()]
     if len(scores) < LEAST_SHARE * (len(scores) + len(lost)) or not scores:
         reason = f" ({warnings[0].rstrip('.')})" if warnings else ""
         raise TrackingError(

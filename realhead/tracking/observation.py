@@ -28,7 +28,7 @@ GROUPS: dict[str, tuple[int, ...]] = {
 WEIGHTS = {
     "eyes": 1.0,
     "brows": 0.6,
-    "nose": 0.5,  # its tip has no fixed place on the skin, and a long lever on the head's pitch
+    "nose": 0.8,  # its tip has no fixed place on the skin, and a long lever on the head's pitch
     "outer lips": 1.0,
     "inner lips": 1.2,
     "irises": 1.0,
