@@ -198,19 +198,20 @@ def with_fields(config: Config, assignments: Iterable[str]) -> Config:
 
 def _with_field(config, name: str, text: str, whole: str):
     first, _, rest = name.partition(".")
-    names = [f.name for f in fields(config)]
-    if first not in names:
-        near = get_close_matches(first, names, 1)
-        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(names)}."
+    kinds = {f.name: str(f.type) for f in fields(config)}
+    if first not in kinds:
+        near = get_close_matches(first, kinds, 1)
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(kinds)}."
         raise RealheadError(f"There is no field '{whole}': {hint}")
     old = getattr(config, first)
     if is_dataclass(old) != bool(rest):
         what = "a group of fields" if is_dataclass(old) else "a single field"
         raise RealheadError(f"'{whole}' does not name a field, since {first} is {what}.")
-    return replace(config, **{first: _with_field(old, rest, text, whole) if rest else _parse(text, old, whole)})
+    value = _with_field(old, rest, text, whole) if rest else _parse(text, old, whole, any_length="..." in kinds[first])
+    return replace(config, **{first: value})
 
 
-def _parse(text: str, old, name: str):
+def _parse(text: str, old, name: str, any_length: bool):
     if isinstance(old, str):
         return text
     try:
@@ -224,6 +225,6 @@ def _parse(text: str, old, name: str):
         return float(value)
     if (type(old) is int or old is None) and type(value) is int:
         return value
-    if isinstance(old, tuple) and isinstance(value, tuple | list) and len(value) == len(old):
+    if isinstance(old, tuple) and isinstance(value, tuple | list) and (any_length or len(value) == len(old)):
         return tuple(value)
     raise RealheadError(f"{name}={text} is not possible: the present value is {old!r}, give one of its type.")

@@ -21,6 +21,7 @@ from realhead.config import LossConfig, TrainConfig, train_config, with_fields
 from realhead.dataset import HeadSamples
 from realhead.dry_run import dry_run
 from realhead.errors import CaptureError, CheckpointError, RealheadError
+from realhead.evaluation import EvaluationConfig
 from realhead.model.checkpoint import load_prior, load_tensors
 
 CONFIG = TrainConfig(
@@ -257,13 +258,15 @@ def test_everyone_held_out_and_mixed_sizes_get_a_sentence(data, tmp_path):
 
 def test_fields_are_given_as_text():
     config = with_fields(CONFIG, ["learning_rate=4e-3", "loss.adversarial=1", "blur_sigma=(0, 2)", "people=3"])
+    assert with_fields(EvaluationConfig(), ["shots=(0, 3)"]).shots == (0, 3)
     assert (config.learning_rate, config.loss.adversarial, config.blur_sigma, config.people) == (4e-3, 1.0, (0, 2), 3)
 
 
 @pytest.mark.parametrize(
     ("assignment", "sentence"),
     [("learning_rat=1", "did you mean learning_rate"), ("loss=1", "a group of fields"), ("seed.x=1", "a single field"),
-     ("batch_size=two", "batch_size=two is not possible"), ("batch_size", "NAME=VALUE")],
+     ("batch_size=two", "batch_size=two is not possible"), ("batch_size", "NAME=VALUE"),
+     ("blur_sigma=(1,)", "is not possible")],
 )  # fmt: skip
 def test_impossible_fields_get_a_sentence(assignment, sentence):
     with pytest.raises(RealheadError, match=sentence):
