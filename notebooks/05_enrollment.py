@@ -186,9 +186,9 @@ grid([item.view.image() for item in shown] + [p for row in turned for p in row],
 path = three_shot.save(Path(tempfile.mkdtemp()) / "avatar.safetensors")
 again = Avatar.load(path)
 print(f"{path.stat().st_size / 1e6:.1f} MB;", {k: again.info[k] for k in ("person", "shots", "pictures")})
-difference = (render_views(again, shown[:1]) - render_views(three_shot, shown[:1])).abs().max()
-print(f"largest difference of a pixel: {float(difference):.4f}")
-assert difference < 0.05, "float16 on disk changes single pixels a little"
+difference = (render_views(again, shown[:1]) - render_views(three_shot, shown[:1])).abs().mean()
+print(f"mean difference of a pixel: {float(difference):.5f}")
+assert difference < 0.002, "float16 on disk changes pixels a little"
 
 # %% [markdown]
 # What cannot work is refused in one sentence:

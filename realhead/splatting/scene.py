@@ -166,19 +166,21 @@ def _check_color_shape(scene: Scene, n: int, num_cameras: int) -> int:
 
 
 def _check_cameras(scene: Scene) -> None:
-    Ks, viewmats = scene.intrinsics, scene.views
-    for name, values in (("Ks", Ks), ("viewmats", viewmats)):
+    for name, values in (("Ks", scene.intrinsics), ("viewmats", scene.views)):
         if not np.isfinite(values).all():
             bad = int((~np.isfinite(values)).sum())
             refuse(f"{name} holds {bad} NaN or infinite values of {values.size}; find out where they come from.")
-    if Ks[:, 0, 0].min() <= 0 or Ks[:, 1, 1].min() <= 0 or (Ks[:, 2, 2] != 1).any():
-        refuse("Ks holds a singular matrix; pass [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0 pixels.")
-    if Ks[:, 0, 1].any() or Ks[:, 1, 0].any() or Ks[:, 2, :2].any():
-        refuse("Ks holds skew or a third row other than 0, 0, 1; undistort the images first.")
-    if (np.abs(np.linalg.det(viewmats[:, :3, :3])) < 1e-12).any():
-        refuse("viewmats holds a singular rotation; pass cam_from_world matrices.")
-    if (viewmats[:, 3] != (0.0, 0.0, 0.0, 1.0)).any():
-        refuse("viewmats holds a last row other than 0, 0, 0, 1; pass cam_from_world matrices (not transposed).")
+    # numbers of Python: for a matrix this small numpy takes ten times as long
+    for (fx, skew, _), (other, fy, _), last in scene.intrinsics.tolist():
+        if not (fx > 0 and fy > 0 and last[2] == 1):
+            refuse("Ks holds a singular matrix; pass [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with fx, fy > 0 pixels.")
+        if skew or other or last[0] or last[1]:
+            refuse("Ks holds skew or a third row other than 0, 0, 1; undistort the images first.")
+    for (a, b, c, _), (d, e, f, _), (g, h, i, _), last in scene.views.tolist():
+        if abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)) < 1e-12:
+            refuse("viewmats holds a singular rotation; pass cam_from_world matrices.")
+        if last != [0.0, 0.0, 0.0, 1.0]:
+            refuse("viewmats holds a last row other than 0, 0, 0, 1; pass cam_from_world matrices (not transposed).")
 
 
 def check_finite(tensors: dict[str, Tensor]) -> None:

@@ -2,7 +2,8 @@
 
 Where torch computes with OpenMP (Linux, macOS), our kernels run on torch's own threads. After an operation these spin
 for milliseconds, waiting for the next one, and threads of our own would have to share the cores with them. Which thread
-does which piece of work never changes the result, see `kernels.parallel`.
+does which piece of work never changes the result, see `kernels.parallel`. On a machine whose cores are all busy, a step
+waits until each thread has had its turn, as every operation of torch does.
 
 Elsewhere, in a forked process (which OpenMP does not survive) and under bounds checks (whose errors OpenMP loses),
 helpers of ours do the work. They sleep, and one that does not wake up in time is not waited for.
