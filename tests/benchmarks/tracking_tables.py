@@ -138,7 +138,8 @@ def _driven(result: dict) -> list[str]:
         "## A real person, driven",
         "",
         "Three frames of a clip's first half enrolled with the shipped prior, frames of its second half driven by "
-        "themselves; inside the mask. `driven.jpg` shows them: true frames above, the avatar below.",
+        "themselves; inside the mask. The command writes `driven.jpg`, which is not kept here since it shows a person: true "
+        "frames above, the avatar below.",
         "",
         *_table(["clip", "", "frames", "PSNR", "SSIM", "LPIPS", "ID"], rows),
     ]
