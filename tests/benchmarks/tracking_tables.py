@@ -138,8 +138,8 @@ def _driven(result: dict) -> list[str]:
         "## A real person, driven",
         "",
         "Three frames of a clip's first half enrolled with the shipped prior, frames of its second half driven by "
-        "themselves; inside the mask. The command writes `driven.jpg`, true frames above and the avatar below; it is not "
-        "kept here since it shows a person.",
+        "themselves; inside the mask. The command writes `driven.jpg`, true frames above and the avatar below; it is "
+        "not kept here since it shows a person.",
         "",
         *_table(["clip", "", "frames", "PSNR", "SSIM", "LPIPS", "ID"], rows),
     ]
