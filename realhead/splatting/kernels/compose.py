@@ -17,7 +17,7 @@ import numpy as np
 
 from realhead.splatting.kernels import records as rec
 from realhead.splatting.kernels.channels import add_to_planes, fma_tuples, load_planes, splats, store_pixels
-from realhead.splatting.kernels.jit import inlined, kernel
+from realhead.splatting.kernels.jit import inlined, inner
 from realhead.splatting.kernels.memory import get, iota, load, prefetch, splat, store
 from realhead.splatting.kernels.parallel import parallel, take
 from realhead.splatting.kernels.simd import exp2, fma, maximum, minimum, minus_abs, select
@@ -71,7 +71,7 @@ def finished(planes, row_step, columns, rows):
     return True
 
 
-@kernel
+@inner
 def _blend_tile(lanes, rows, channels, records, words, ids, first, last, left, top, columns, rows_here, planes):
     """Draws the list of one tile into its planes: transmittance 2^-64 (negative: finished), then D colours."""
     width, height, row_step = len(lanes), len(rows), (1 + len(channels)) * TILE_W

@@ -9,11 +9,11 @@ from __future__ import annotations
 from types import FunctionType
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from realhead.splatting.kernels.jit import FAST, kernel
+from realhead.splatting.kernels.jit import inner, kernel
 
 
 @intrinsic
@@ -33,7 +33,7 @@ def parallel(function):
     `team` is the address of OpenMP's GOMP_parallel, which runs the function on so many threads and waits for all of
     them; errors (of bounds checks) are lost there. With `team` 0 it is called once, as any function.
     """
-    share = njit(nogil=True, fastmath=set(FAST))(function)
+    share = inner(function)
     names = {"__name__": function.__module__, "_on_team": _on_team, "share": share}
     launch = FunctionType(_launch.__code__, names, function.__name__)
     launch.__qualname__, launch.__doc__ = function.__qualname__, function.__doc__

@@ -27,7 +27,7 @@ from realhead.splatting.kernels.geometry import (
     view_direction,
 )  # fmt: skip
 from realhead.splatting.kernels.harmonics import shade
-from realhead.splatting.kernels.jit import inlined, kernel
+from realhead.splatting.kernels.jit import inlined, inner
 from realhead.splatting.kernels.memory import any_lane, get, load, not_finite, splat, store, store_pairs, transpose
 from realhead.splatting.kernels.parallel import parallel, take
 from realhead.splatting.kernels.scratch import FORWARD_SIZE, S_COLOR, S_MEAN, read_rows, whole_groups
@@ -128,7 +128,7 @@ def group_colors(lanes, camera, x, y, z, depth, colors, degree, count, first, sc
     return (maximum(red, ZERO), maximum(green, ZERO), maximum(blue, ZERO), depth), odd
 
 
-@kernel
+@inner
 def project_group(
     lanes, camera, means, covars, quats, scales, opacities, colors, degree, antialiased, first, scratch,
     records, means2d, depths, keys, radii,

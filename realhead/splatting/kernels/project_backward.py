@@ -26,7 +26,7 @@ from realhead.splatting.kernels.geometry import (
     view_direction,
 )  # fmt: skip
 from realhead.splatting.kernels.harmonics import shade_backward
-from realhead.splatting.kernels.jit import inlined, kernel
+from realhead.splatting.kernels.jit import inlined, inner
 from realhead.splatting.kernels.memory import load, splat, store
 from realhead.splatting.kernels.parallel import parallel, take
 from realhead.splatting.kernels.scratch import (
@@ -146,7 +146,7 @@ def opacity_backward(lanes, scratch, antialiased, first, add, grad_opacities):
     store(grad_opacities, first, g)
 
 
-@kernel
+@inner
 def backward_group(
     lanes, camera, means, covars, quats, scales, colors, degree, antialiased, first, scratch, records,
     grad_means2d, means2d_stride, grad_depths, grad_records, add, want_camera,

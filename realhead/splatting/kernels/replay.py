@@ -52,7 +52,7 @@ from realhead.splatting.kernels.compose import (
     row_span,
     start_column,
 )  # fmt: skip
-from realhead.splatting.kernels.jit import inlined, kernel
+from realhead.splatting.kernels.jit import inlined, inner
 from realhead.splatting.kernels.memory import get, iota, load, prefetch, splat, store, store_sums
 from realhead.splatting.kernels.parallel import parallel, take
 from realhead.splatting.kernels.simd import fma, minimum, minus_abs, select
@@ -65,7 +65,7 @@ ROW = np.arange(8, dtype=np.float32) - MIDDLE
 ROW_SQUARED = ROW * ROW
 
 
-@kernel
+@inner
 def _replay_tile(
     lanes, rows, channels, records, words, ids, bases, first, last, left, top, columns, rows_here, planes, grads,
     first_row, extra_row,
