@@ -69,7 +69,10 @@ def numbers_table(evaluation: dict) -> str:
                 psnr, ssim, lpips = (line[key]["mean"] for key in ("psnr", "ssim", "lpips_alex"))
                 lines.append(f"| {method} | {region} | {psnr:.2f} | {ssim:.3f} | {lpips:.3f} |")
     people = max((line.get("psnr", {}).get("people", 0) for line in evaluation["summary"]), default=0)
-    return "\n".join([f"{people} people whom it never saw, protocol {evaluation['protocol']}.", "", *lines])
+    said = f"{people} people whom it never saw, protocol {evaluation['protocol']}."
+    if steps := evaluation["config"]["ceiling_steps"]:
+        said += f" The ceiling is the same network after {steps} steps on all pictures of a person."
+    return "\n".join([said, "", *lines])
 
 
 def main() -> None:
