@@ -72,7 +72,7 @@ def draw_with_kernels(scene: Scene, lanes: tuple[int, ...] = LANES):
 
 
 def visible(radii: Int[Tensor, "c n 2"]) -> tuple[Int[Tensor, " m"], Int[Tensor, " m"]]:
-    """Cameras and indices of the Gaussians that are drawn; numpy finds them five times as fast as torch."""
+    """Cameras and indices of the Gaussians with a radius; numpy finds them five times as fast as torch."""
     index = np.flatnonzero(radii.numpy().view(np.int64) != 0)  # both radii at once: memory in order is quicker
     cameras, gaussians = (np.zeros_like(index), index) if len(radii) == 1 else np.divmod(index, radii.shape[1])
     return torch.from_numpy(cameras), torch.from_numpy(gaussians)
