@@ -19,6 +19,7 @@ from realhead.errors import CheckpointError
 from realhead.head.model import Head
 from realhead.head.uv import UVMap
 from realhead.model.checkpoint import load_tensors, network_state, prior_from, prior_metadata, save_tensors
+from realhead.model.folded import FoldedNetwork
 from realhead.model.layers import EqualConv
 from realhead.model.primitives import Primitives, pose_primitives
 from realhead.model.prior import FeatureMaps, Prior
@@ -66,13 +67,19 @@ class Avatar:
         return Frame(0, self.shape, zeros(self.head.num_expression), zeros(5, 3), zeros(3))
 
     def primitives(self, frame: Frame, mouth: Float[Tensor, "c r r"] | None = None) -> Primitives:
-        """Canonical primitives of a driving frame (batch of one)."""
-        batch = frame.parameters()
-        maps = self.prior.encode_expression(
-            batch["expression"], batch["pose"], None if mouth is None else mouth[None], batch["eyelids"],
-            smirk_expression_map([frame], self.head, self.uv_map),
-        )  # fmt: skip
-        return self.prior.decode(self.identity, maps, self.last)
+        """Canonical primitives of a driving frame (batch of one), without gradients."""
+        with torch.no_grad():
+            batch = frame.parameters()
+            maps = self.prior.driving_maps(
+                batch["expression"], batch["pose"], None if mouth is None else mouth[None], batch["eyelids"],
+                smirk_expression_map([frame], self.head, self.uv_map),
+            )  # fmt: skip
+            return self.network(maps)
+
+    @cached_property
+    def network(self) -> FoldedNetwork:
+        """The prior's network with this person folded in."""
+        return FoldedNetwork(self.prior, self.identity, self.last)
 
     def gaussians(self, frame: Frame, mouth: Float[Tensor, "c r r"] | None = None) -> Gaussians:
         """Posed Gaussians of a driving frame.

@@ -1,12 +1,10 @@
 """The Style U-Net's parts against their textbook forms."""
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
 
-from realhead.model.layers import ConvBlock, DecoderBlock, EqualConv, StyledConv, activate
+from realhead.model.layers import ConvBlock, DecoderBlock, EqualConv, StyledConv, activate, leaky
 
 
 def grouped_modulated_conv(conv: StyledConv, x, style):
@@ -55,8 +53,43 @@ def test_conv_block_halves_only_when_told(downsample, size):
     assert ConvBlock(3, 6, downsample)(torch.zeros(2, 3, 16, 16)).shape == (2, 6, size, size)
 
 
-def test_decoder_block_merges_to_its_own_width():
-    block = DecoderBlock(10, 6, 4, convs=2)
-    assert len(block.convs) == 2
-    assert block(torch.zeros(2, 10, 8, 8), torch.zeros(2, 4)).shape == (2, 6, 8, 8)
-    assert math.isclose(block.merge.gain, 1 / math.sqrt(10))
+def textbook_decoder_block(block: DecoderBlock, below, identity, expression, style):
+    """Up-sample, join, convolve (StyleAvatar's order), every sample with its own copy of the skips."""
+    skips = [maps.expand(len(style), -1, -1, -1) for maps in (identity, expression)]
+    up = [] if below is None else [F.interpolate(below, scale_factor=2, mode="bilinear", align_corners=False)]
+    x = activate(block.merge(torch.cat(up + skips, 1)))
+    for conv in block.convs:
+        x = grouped_modulated_conv(conv, x, style)
+    return x
+
+
+@pytest.mark.parametrize("below", [0, 5])
+@pytest.mark.parametrize("people", [1, 3])
+def test_decoder_block_equals_joining_its_inputs(below, people):
+    torch.manual_seed(0)
+    block = DecoderBlock(below, 4, 6, 8, convs=2).double()
+    torch.nn.init.normal_(block.merge.bias)
+    inputs = [
+        torch.randn(n, c, s, s).double().requires_grad_() for n, c, s in ((3, below, 8), (people, 4, 16), (3, 4, 16))
+    ]
+    given = [inputs[0] if below else None, *inputs[1:]]
+    style = torch.randn(3, 8).double()
+    ours, theirs = block(*given, style), textbook_decoder_block(block, *given, style)
+    torch.testing.assert_close(ours, theirs)
+    weights, wanted = torch.randn_like(ours), [x for x in given if x is not None] + list(block.parameters())
+    for a, b in zip(*(torch.autograd.grad((y * weights).sum(), wanted) for y in (ours, theirs)), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_activated_convolution_is_the_activation_of_the_convolution():
+    torch.manual_seed(0)
+    conv, x = EqualConv(4, 5, 3), torch.randn(2, 4, 9, 9)
+    torch.nn.init.normal_(conv.bias)
+    torch.testing.assert_close(conv.activated(x), activate(conv(x)))
+
+
+def test_a_style_may_be_folded_into_the_weights():
+    torch.manual_seed(0)
+    conv, x, style = StyledConv(5, 7, 4).double(), torch.randn(2, 5, 8, 8).double(), torch.randn(1, 4).double()
+    torch.nn.init.normal_(conv.conv.bias)
+    torch.testing.assert_close(leaky(F.conv2d(x, *conv.of_style(style), padding=1)), conv(x, style))

@@ -10,6 +10,7 @@ from realhead.config import PRIORS, PriorConfig
 from realhead.errors import CheckpointError
 from realhead.head import load_head
 from realhead.model.checkpoint import load_prior, load_tensors, save_prior, save_tensors
+from realhead.model.folded import FoldedNetwork
 from realhead.model.primitives import NUM_CHANNELS, pose_primitives
 from realhead.model.prior import Prior
 from realhead.rendering import render
@@ -207,3 +208,16 @@ def test_one_side_of_the_decoder_is_shared(shaken, people, frames):
     for i in range(3):
         one, other = ([m[min(i, len(m) - 1)][None] for m in maps] for maps in (identity, expression))
         torch.testing.assert_close(together[i : i + 1], shaken.decode(one, other).raw, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("own_last_layer", [False, True])
+def test_folded_network_equals_the_network(shaken, own_last_layer):
+    given = inputs(shaken, 1)
+    last = torch.nn.Conv2d(shaken.config.decoder_channels[0], 59, 1) if own_last_layer else None
+    with torch.no_grad():
+        identity = shaken.identity_encoder(given["texture"])
+        driving = shaken.driving_maps(given["expression"], given["pose"], given["mouth"])
+        whole = shaken.decode(identity, shaken.expression_encoder(driving), last)
+        folded = FoldedNetwork(shaken, [maps.contiguous() for maps in identity], last)(driving)
+    torch.testing.assert_close(folded.raw, whole.raw, rtol=1e-4, atol=1e-5)
+    assert whole.raw.std() > 0.01

@@ -235,9 +235,9 @@ def given_offsets(prior, capture, frame) -> torch.Tensor:
     given = []
     with torch.no_grad():
         identity = prior.identity_encoder(torch.zeros(1, 3, prior.config.resolution, prior.config.resolution))
-        hook = prior.expression_encoder.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
-        Avatar(prior, frame.shape, identity).primitives(frame)
-        hook.remove()
+        avatar = Avatar(prior, frame.shape, identity)
+        vars(avatar)["network"] = given.append
+        avatar.primitives(frame)
     return given[0][:, :3]
 
 

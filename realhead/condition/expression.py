@@ -40,13 +40,9 @@ def expression_map(
     """
     jaw_only = torch.zeros_like(pose)
     jaw_only[:, JAW] = pose[:, JAW]
-    zeros = {
-        "shape": expression.new_zeros(len(expression), head.num_shape),
-        "translation": pose.new_zeros(len(pose), 3),
-    }
-    posed = head(expression=expression, pose=jaw_only, eyelids=eyelids, **zeros)
-    neutral = head(expression=torch.zeros_like(expression), pose=torch.zeros_like(pose), **zeros)
-    return uv_map.scatter(uv_map.interpolate(posed - neutral)) * CENTIMETRE
+    mean_head = expression.new_zeros(len(expression), 0)  # coefficients that are left out are zero
+    posed = head(mean_head, expression, jaw_only, pose.new_zeros(len(pose), 3), eyelids)
+    return uv_map.scatter(uv_map.interpolate(posed - head.v_template)) * CENTIMETRE
 
 
 def smirk_head() -> Head | None:

@@ -46,7 +46,7 @@ def image_gradients(image: Float[Tensor, "h w 3"]) -> Float[Tensor, "h w 3"]:
     kernels = torch.stack([_SOBEL_X, _SOBEL_X.T]).to(image)[:, None]
     gradient = F.conv2d(F.pad(grey, (1, 1, 1, 1), mode="replicate"), kernels)[0]
     gradient = gradient / gradient.abs().max().clamp_min(1 / 255)
-    return torch.cat([gradient, gradient.norm(dim=0, keepdim=True)]).permute(1, 2, 0)
+    return torch.stack([*gradient, torch.hypot(*gradient)], -1)
 
 
 def sample_image(image: Float[Tensor, "h w c"], xy: Float[Tensor, "n 2"]) -> Float[Tensor, "n c"]:

@@ -109,6 +109,7 @@ class Head(nn.Module):
         )  # fmt: skip
         self.uv_hash = _digest(self.uv_coords, self.uv_faces)
         self._uv_maps: dict[int, UVMap] = {}
+        self._joints_made_of: tuple = (None,) * 4
 
     @property
     def num_shape(self) -> int:
@@ -127,14 +128,11 @@ class Head(nn.Module):
 
     def shaped(self, shape: Float[Tensor, "b s"], expression: Float[Tensor, "b e"]) -> Float[Tensor, "b v 3"]:
         """Template plus identity and expression; fewer coefficients than directions mean zeros for the rest."""
-        shape = self._checked(shape, self.num_shape, "shape")
-        expression = self._checked(expression, self.num_expression, "expression")
-        vertices = self.v_template + torch.einsum("vcs,bs->bvc", self.shapedirs[..., : shape.shape[-1]], shape)
-        return vertices + torch.einsum("vce,be->bvc", self.exprdirs[..., : expression.shape[-1]], expression)
+        return self._blended((self.v_template, self.shapedirs, self.exprdirs), shape, expression)
 
     def joints(self, shape: Float[Tensor, "b s"], expression: Float[Tensor, "b e"]) -> Float[Tensor, "b 5 3"]:
-        """Unposed joint positions of a person."""
-        return torch.einsum("jv,bvc->bjc", self.J_regressor, self.shaped(shape, expression))
+        """Unposed joint positions of a person: the regressor applied to `shaped`, without making the vertices."""
+        return self._blended(self._joint_basis(), shape, expression)
 
     def canonical(
         self,
@@ -185,8 +183,7 @@ class Head(nn.Module):
         """
         shaped = self.shaped(shape, expression)
         turns = roma.rotvec_to_rotmat(pose)
-        joints = torch.einsum("jv,bvc->bjc", self.J_regressor, shaped)
-        transforms = self._transforms(joints, turns, translation)
+        transforms = self._transforms(self.joints(shape, expression), turns, translation)
         return lbs(shaped + self._pose_offsets(turns), self.weights, transforms) + self._eyelid_offsets(eyelids)
 
     def region_faces(self, name: str) -> Bool[Tensor, " f"]:
@@ -218,6 +215,22 @@ class Head(nn.Module):
         faces, weights = self.landmarks[name][:2]
         corners = vertices[:, self.faces[faces.to(vertices.device)]]  # [b, l, 3 corners, 3]
         return torch.einsum("lk,blkc->blc", weights.to(vertices), corners)
+
+    def _blended(self, basis: tuple[Tensor, Tensor, Tensor], shape: Tensor, expression: Tensor) -> Tensor:
+        """Mean plus identity and expression directions, of vertices or of joints."""
+        mean, shapedirs, exprdirs = basis
+        shape = self._checked(shape, self.num_shape, "shape")
+        expression = self._checked(expression, self.num_expression, "expression")
+        points = mean + torch.einsum("vcs,bs->bvc", shapedirs[..., : shape.shape[-1]], shape)
+        return points + torch.einsum("vce,be->bvc", exprdirs[..., : expression.shape[-1]], expression)
+
+    def _joint_basis(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Joints of the template and how they move with identity and expression: both are linear, so made once."""
+        made_of = (self.J_regressor, self.v_template, self.shapedirs, self.exprdirs)
+        if any(now is not then for now, then in zip(made_of, self._joints_made_of, strict=True)):
+            self._joints = tuple(torch.einsum("jv,v...->j...", self.J_regressor, basis) for basis in made_of[1:])
+            self._joints_made_of = made_of
+        return self._joints
 
     def _pose_offsets(self, turns: Float[Tensor, "b 5 3 3"]) -> Float[Tensor, "b v 3"]:
         feature = (turns[:, 1:] - torch.eye(3, dtype=turns.dtype, device=turns.device)).flatten(1)

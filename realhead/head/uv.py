@@ -123,7 +123,7 @@ class UVMap:
 
     def gather(self, image: Float[Tensor, "*b d r r"]) -> Float[Tensor, "*b n d"]:
         """Image -> values at covered texels; undoes `scatter`."""
-        return image.flatten(-2)[..., self.index.to(image.device)].transpose(-1, -2)
+        return image.flatten(-2).transpose(-1, -2).index_select(-2, self.index.to(image.device))
 
     def to(self, device: torch.device | str) -> UVMap:
         """The same table on another device."""
