@@ -194,7 +194,7 @@ grid({"untrained": grey, "truth": view.image()}, inches=2)
 # ## 6. What the losses ask
 #
 # Equation (6): difference, structure (SSIM), perception (LPIPS), and two regularisers that keep offsets short and
-# Gaussians small. The weights are ours, since the copy of the paper that is public lost its own. Equation (5) adds a
+# scales near the template's. The weights are ours, since the copy of the paper that is public lost its own. Equation (5) adds a
 # critic late in training, which is switched off at the `laptop` preset.
 
 # %%

@@ -86,6 +86,9 @@ class TrainConfig:
     StyleGAN's 0.002 hair had not begun to grow after 300 steps."""
     final_learning_rate: float = 0.05
     """Rate at the end as a fraction; cosine decay in between. Paper: 'decayed progressively'."""
+    mean_rate: float = 0.25
+    """Rate of the mean person's map as a share of the others'; ours. Adam's steps have the same length for texels that
+    the pictures show and for those that they hardly do, so at 1 neighbouring texels drift apart."""
     warmup: int = 100
     """Steps of linear warm-up; ours."""
     gradient_clip: float = 1.0

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from realhead.config import LossConfig
 from realhead.metrics import perceptual_network, ssim_map
-from realhead.model.primitives import Primitives
+from realhead.model.primitives import SCALE_CHANNELS, Primitives
 
 Images = Float[Tensor, "b 3 h w"]
 
@@ -34,8 +34,8 @@ def position(primitives: Primitives) -> Float[Tensor, "b n"]:
 
 
 def scale(primitives: Primitives) -> Float[Tensor, "b n"]:
-    """Mean squared scale, in square centimetres: large Gaussians are dear."""
-    return (primitives.scale * 100).square().mean(-1)
+    """Mean squared scale offset: the logarithm of the scale over the template's, before it is limited."""
+    return primitives.raw[..., SCALE_CHANNELS].square().mean(-1)
 
 
 def closeness(primitives: Primitives, initial: Primitives) -> Float[Tensor, "b n"]:

@@ -63,7 +63,7 @@ class Trainer:
         self.weights = {k: p.requires_grad_() for k, p in self.weights.items() if not k.startswith("head.")}
         self.network = self.team.share(self.prior)
         self.average = {k: p.detach().clone() for k, p in self.weights.items()}
-        self.optimiser = torch.optim.Adam(self.weights.values(), lr=config.learning_rate, betas=(0.9, 0.99))
+        self.optimiser = torch.optim.Adam(self._groups(), betas=(0.9, 0.99))
         self.samples = HeadSamples(captures, config, head.uv_map(config.prior.resolution))
         self.critic = Critic().to(self.device) if config.loss.adversarial > 0 else None
         if self.critic:
@@ -205,7 +205,13 @@ class Trainer:
         cosine = 0.5 * (1 + math.cos(math.pi * self.step / config.iterations))
         rate = config.learning_rate * warm * (config.final_learning_rate + (1 - config.final_learning_rate) * cosine)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
+
+    def _groups(self) -> list[dict]:
+        """The mean person's map, and everything else."""
+        mean = [p for k, p in self.weights.items() if k == "mean"]
+        others = [p for k, p in self.weights.items() if k != "mean"]
+        return [{"params": mean, "share": self.config.mean_rate}, {"params": others, "share": 1.0}]
 
     @torch.no_grad()
     def _follow(self) -> None:

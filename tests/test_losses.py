@@ -58,8 +58,9 @@ def test_position_is_the_squared_length_in_decimetres():
     assert losses.position(primitives()).max() == 0
 
 
-def test_scale_is_the_mean_square_in_centimetres():
-    assert losses.scale(primitives(scale=0.02)).mean() == pytest.approx(4.0)
+def test_scale_is_the_mean_square_of_the_offset():
+    assert losses.scale(primitives(raw=2.0)).mean() == pytest.approx(4.0)
+    assert losses.scale(primitives()).max() == 0
 
 
 def test_closeness_is_zero_at_the_start_and_quadratic():

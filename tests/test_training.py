@@ -68,6 +68,18 @@ def test_run_and_prior_tell_where_expressions_came_from_and_keep_to_it(data, tmp
         training.train(data, tmp_path, config, progress=False)
 
 
+def test_the_mean_person_moves_at_its_own_share_of_the_rate(data, tmp_path):
+    config = replace(CONFIG, mean_rate=0.25, warmup=1)
+    trainer = training.Trainer(config, CaptureSet.open(data), tmp_path)
+    before = {name: weight.detach().clone() for name, weight in trainer.weights.items()}
+    batches = iter(training.loader(trainer.samples, 0))
+    trainer.train_step([next(batches)])
+    moved = {name: (trainer.weights[name] - before[name]).abs().max().item() for name in before}
+    # Adam's first step has the length of the rate, whatever the gradient.
+    assert moved["mean"] == pytest.approx(0.25 * config.learning_rate, rel=0.01)
+    assert moved["decoder.last.weight"] == pytest.approx(config.learning_rate, rel=0.01)
+
+
 class Killed(BaseException):
     """What no `except Exception` catches: the process is gone."""
 

@@ -38,7 +38,7 @@ The mean head, {mean:,} of the parameters, is ours; the paper does not mention o
 ## Limits
 
 - It has seen synthetic people only: {people} of them. Real photographs work as far as they resemble them.
-- Hair is learned as an offset from the scalp; long hair comes out shorter and softer than it is.
+- Hair is learned as an offset from the scalp; it comes out softer than it is, and without its finest strands.
 - Light: studio light in all training pictures, so shadows of other lights are baked into the texture.
 - The people vary in age, sex and origin as the generator does, which is not how people vary.
 """
@@ -56,6 +56,7 @@ def leg_line(index: int, card: dict) -> str:
         f"{config['iterations']} steps of batch {config['batch_size']}, learning rate {config['learning_rate']}, seed "
         f"{config['seed']}, {card['hours']:.2f} hours on a {card['device']}; {card['people']} people of "
         f"{data['generator']} {data['version']}; configuration `{card['config_hash']}`, torch {card['torch']}."
+        + (f" Afterwards: {card['afterwards']}." if "afterwards" in card else "")
     )
 
 

@@ -27,6 +27,7 @@ from realhead.splatting.gaussians import Gaussians
 from realhead.splatting.harmonics import sh_rotation
 
 NUM_CHANNELS = 3 + 1 + 4 + 3 + 48
+SCALE_CHANNELS = slice(8, 11)
 # All ours, found by trying: units in which the network's outputs are near one.
 OFFSET_UNIT = 0.02  # metres
 OPACITY_BIAS = 2.2  # sigmoid(2.2) = 0.9

@@ -46,7 +46,8 @@ class Fitter:
         self._low = np.concatenate([np.full(6, -np.inf), np.zeros(expressions), MIN_JAW, MIN_GAZE, MIN_GAZE])
         self._high = np.concatenate([np.full(6, np.inf), np.ones(expressions), MAX_JAW, MAX_GAZE, MAX_GAZE])
         o = self.options
-        spread = [np.full(6, np.inf), np.full(expressions, o.expression), np.full(2, o.jaw), np.full(4, o.gaze)]
+        held = np.array([o.brows if name.startswith("brow") else o.expression for name in head.expression_names])
+        spread = [np.full(6, np.inf), held, np.full(2, o.jaw), np.full(4, o.gaze)]
         self._precision = 1 / np.concatenate(spread) ** 2
 
     def fit(self, observations: list[Observation]) -> Fit:

@@ -68,6 +68,7 @@ class LandmarkHead:
             line (`JAW_INDEX`) where the head has one, then the two iris centres.
         num_shape: Identity coefficients in use.
         num_expression: Expression coefficients.
+        expression_names: A name for each of them.
     """
 
     def __init__(self, head, num_shape: int | None = None):
@@ -93,7 +94,7 @@ class LandmarkHead:
         corners = head.faces.cpu().numpy()[faces]  # [L, 3]
         self.indices = np.append(indices, IRIS)
         self.num_shape = min(num_shape or head.num_shape, head.num_shape)
-        self.num_expression = head.num_expression
+        self.num_expression, self.expression_names = head.num_expression, head.expression_names
         self._regressor = head.J_regressor.double().cpu().numpy()
         arrays = {
             n: getattr(head, n).double().cpu().numpy() for n in ("v_template", "shapedirs", "exprdirs", "posedirs")

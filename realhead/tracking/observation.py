@@ -32,7 +32,7 @@ WEIGHTS = {
     "outer lips": 1.0,
     "inner lips": 1.2,
     "irises": 1.0,
-    "jaw line": 0.3,
+    "jaw line": 0.5,
     "other": 0.4,
 }
 MIN_JAW, MAX_JAW = (-0.06, -JAW_SIDE), (JAW_OPEN * 1.15, JAW_SIDE)
@@ -74,17 +74,19 @@ class FitOptions:
     """Standard deviation of a good landmark, in inter-ocular distances."""
     robust: float = 4.0
     """Errors beyond so many standard deviations lose their weight."""
-    shape: float = 1.0
+    shape: float = 1.5
     """Standard deviation of identity coefficients."""
     expression: float = 0.12
     """Standard deviation of expression coefficients around the scores."""
+    brows: float = 0.5
+    """The same for the brows' coefficients, of which landmarks tell more than scores do."""
     jaw: float = 0.08
     """Standard deviation of jaw angles around the scores, radians."""
     gaze: float = 0.15
     """Standard deviation of eye angles around the scores, radians."""
     focal: float = 1.5
     """Expected focal length, in longer picture sides, when the camera did not note it."""
-    focal_spread: float = 0.35
+    focal_spread: float = 0.25
     """Standard deviation of the focal length's logarithm."""
     focal_known: float = 0.03
     """The same where the camera noted its focal length."""
