@@ -194,8 +194,8 @@ grid({"untrained": grey, "truth": view.image()}, inches=2)
 # ## 6. What the losses ask
 #
 # Equation (6): difference, structure (SSIM), perception (LPIPS), and two regularisers that keep offsets short and
-# scales near the template's. The weights are ours, since the copy of the paper that is public lost its own. Equation (5) adds a
-# critic late in training, which is switched off at the `laptop` preset.
+# scales near the template's. The weights are ours, since the copy of the paper that is public lost its own. Equation
+# (5) adds a critic late in training, which is switched off at the `laptop` preset.
 
 # %%
 target = view.image().permute(2, 0, 1)[None]
