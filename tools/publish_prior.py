@@ -56,6 +56,7 @@ def leg_line(index: int, card: dict) -> str:
         f"{config['iterations']} steps of batch {config['batch_size']}, learning rate {config['learning_rate']}, seed "
         f"{config['seed']}, {card['hours']:.2f} hours on a {card['device']}; {card['people']} people of "
         f"{data['generator']} {data['version']}; configuration `{card['config_hash']}`, torch {card['torch']}."
+        + ("" if "mean_rate" in config else " Penalised: scales instead of scale offsets; the mean head at full rate.")
         + (f" Afterwards: {card['afterwards']}." if "afterwards" in card else "")
     )
 

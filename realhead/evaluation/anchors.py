@@ -125,7 +125,7 @@ def ceiling_avatar(
     steps: int,
     seed: int = 0,
     on_step: Callable = lambda *_: None,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 4e-3,
 ) -> Avatar:
     """The same network fitted to the person's whole capture: all weights, all pictures, those to be scored included.
 
@@ -144,6 +144,7 @@ def ceiling_avatar(
         preset="ceiling",
         iterations=steps,
         learning_rate=learning_rate,
+        mean_rate=1.0,
         warmup=min(20, steps),
         ema=0.98,
         mouth_dropout=0.0,
