@@ -16,14 +16,13 @@ from torch import Tensor, nn
 GAIN = math.sqrt(2)
 """What a leaky ReLU takes from the standard deviation of its input, about; given back so that depth changes nothing."""
 
-
 EPSILON = 1e-8
 """Keeps the norm of modulated weights from zero (StyleGAN2)."""
 
 
 def activate(x: Tensor) -> Tensor:
     """Leaky ReLU that keeps the variance of its input."""
-    return leaky(x) * GAIN
+    return F.leaky_relu(x, 0.2) * GAIN
 
 
 def leaky(x: Tensor) -> Tensor:
