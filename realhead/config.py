@@ -106,7 +106,7 @@ class TrainConfig:
     three_view_share: float = 0.5
     """Share of samples whose identity texture comes from three views instead of one (paper: 'randomly mix')."""
     image_size: int = 256
-    """Shorter side of the training pictures in pixels; larger captures are refused."""
+    """Most pixels along the shorter side of the training pictures; larger ones are made smaller."""
     seed: int = 0
     """Seed of initialisation, sampling and augmentation."""
     save_every: int = 500

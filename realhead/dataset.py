@@ -12,12 +12,13 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from realhead.augmentation import Augmentation
 from realhead.capture.camera import Camera
-from realhead.capture.capture import Capture, CaptureSet, Frame
+from realhead.capture.capture import Capture, CaptureSet, Frame, View
 from realhead.condition.expression import expression_source
 from realhead.condition.offsets import ExpressionMaps, expression_maps
 from realhead.condition.store import Conditioning, conditioning
@@ -72,9 +73,9 @@ class HeadSamples(Dataset):
         texture = maps.texture(bool(rng.random() < self.config.three_view_share))
         mouth = maps.mouth(view.frame.timestep) * float(rng.random() >= self.config.mouth_dropout)
         draw = Augmentation.draw(rng, self.config)
-        mask = view.mask()[None]
-        image = draw.apply_to_picture(view.image().permute(2, 0, 1), mask)
-        return pack(view.frame, view.camera) | {
+        picture, mask, camera = at_most(view, self.config.image_size)
+        image = draw.apply_to_picture(picture, mask)
+        return pack(view.frame, camera) | {
             "texture": draw.apply_to_texture(texture),
             "mouth": mouth,
             "offsets": expressions.at(view.frame.timestep),
@@ -84,6 +85,19 @@ class HeadSamples(Dataset):
 
     def _load_conditioning(self, capture: Capture) -> tuple[Conditioning, ExpressionMaps]:
         return conditioning(capture, self.uv_map, self.config.prior.mouth), expression_maps(capture, self.uv_map)
+
+
+def at_most(view: View, shorter: int) -> tuple[Float[Tensor, "3 h w"], Float[Tensor, "1 h w"], Camera]:
+    """Picture, mask and camera of a view, made smaller where the shorter side has more than `shorter` pixels."""
+    picture, mask, camera = view.image().permute(2, 0, 1), view.mask()[None], view.camera
+    share = shorter / min(camera.width, camera.height)
+    if share >= 1:
+        return picture, mask, camera
+    camera = camera.scaled(round(share * camera.width), round(share * camera.height))
+    both = torch.nn.functional.interpolate(
+        torch.cat([picture, mask])[None], (camera.height, camera.width), mode="bilinear", antialias=True
+    )[0]
+    return both[:3], both[3:], camera
 
 
 def pack(frame: Frame, camera: Camera) -> Sample:

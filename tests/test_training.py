@@ -18,7 +18,7 @@ from test_prior import CONFIG as PRIOR
 from realhead import training
 from realhead.capture import CaptureSet
 from realhead.config import LossConfig, TrainConfig, train_config, with_fields
-from realhead.dataset import HeadSamples
+from realhead.dataset import HeadSamples, at_most
 from realhead.dry_run import dry_run
 from realhead.errors import CaptureError, CheckpointError, RealheadError
 from realhead.evaluation import EvaluationConfig
@@ -78,6 +78,21 @@ def test_the_mean_person_moves_at_its_own_share_of_the_rate(data, tmp_path):
     # Adam's first step has the length of the rate, whatever the gradient.
     assert moved["mean"] == pytest.approx(0.25 * config.learning_rate, rel=0.01)
     assert moved["decoder.last.weight"] == pytest.approx(config.learning_rate, rel=0.01)
+
+
+def test_larger_pictures_are_made_smaller_with_their_cameras(data):
+    captures = CaptureSet.open(data)
+    capture = next(iter(captures))
+    view = capture.view(*capture.keys()[0])
+    sides = view.camera.width, view.camera.height
+    picture, mask, camera = at_most(view, min(sides) // 2)
+    assert picture.shape[1:] == mask.shape[1:] == (camera.height, camera.width) == (sides[1] // 2, sides[0] // 2)
+    halved = view.image().permute(2, 0, 1).unfold(1, 2, 2).unfold(2, 2, 2).mean((-1, -2))
+    assert (picture - halved).abs().mean() < 0.02  # a box is nearly what an antialiased half does
+    point = torch.tensor([[0.02, 0.01, 0.03]])
+    torch.testing.assert_close(camera.project(point)[0] * 2, view.camera.project(point)[0])
+    same = at_most(view, min(sides))
+    assert torch.equal(same[0], view.image().permute(2, 0, 1)) and same[2] is view.camera
 
 
 class Killed(BaseException):

@@ -78,7 +78,7 @@ class FitOptions:
     """Standard deviation of identity coefficients."""
     expression: float = 0.12
     """Standard deviation of expression coefficients around the scores."""
-    brows: float = 0.5
+    brows: float = 0.2
     """The same for the brows' coefficients, of which landmarks tell more than scores do."""
     jaw: float = 0.08
     """Standard deviation of jaw angles around the scores, radians."""
