@@ -82,7 +82,7 @@ grid({"front": result, "novel view": avatar.render(frame, side, mouth)})
 #
 # Frames a second depend on your machine; read them as a ratio. The identity encoder is not in it: it ran once. What the
 # decoder makes of the identity alone is not in it either: styles are multiplied into the weights and identity skips are
-# added up beforehand (`realhead.model.folded`), which more than halves the time of the network and changes nothing else.
+# added up beforehand (`realhead.model.folded`), which saves some of the network's time and changes nothing else.
 
 # %%
 stages = {

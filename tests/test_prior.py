@@ -11,7 +11,7 @@ from realhead.errors import CheckpointError
 from realhead.head import load_head
 from realhead.model.checkpoint import load_prior, load_tensors, save_prior, save_tensors
 from realhead.model.folded import FoldedNetwork
-from realhead.model.primitives import NUM_CHANNELS, pose_primitives
+from realhead.model.primitives import NUM_CHANNELS, SCALE_CHANNELS, decode_primitives, pose_primitives
 from realhead.model.prior import Prior
 from realhead.rendering import render
 
@@ -208,6 +208,17 @@ def test_one_side_of_the_decoder_is_shared(shaken, people, frames):
     for i in range(3):
         one, other = ([m[min(i, len(m) - 1)][None] for m in maps] for maps in (identity, expression))
         torch.testing.assert_close(together[i : i + 1], shaken.decode(one, other).raw, rtol=1e-4, atol=1e-4)
+
+
+def test_scale_channels_move_scales_and_nothing_else(shaken):
+    raw = torch.zeros(1, len(shaken.uv_map), NUM_CHANNELS)
+    template = decode_primitives(raw, shaken.uv_map)
+    raw = raw.clone()
+    raw[..., SCALE_CHANNELS] = 0.5
+    wider = decode_primitives(raw, shaken.uv_map)
+    assert (wider.scale / template.scale > 1.5).all()
+    for name in ("offset", "opacity", "rotation", "sh"):
+        assert torch.equal(getattr(wider, name), getattr(template, name))
 
 
 @pytest.mark.parametrize("own_last_layer", [False, True])

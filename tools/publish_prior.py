@@ -51,6 +51,9 @@ def leg_line(index: int, card: dict) -> str:
     options = f"--iterations {config['iterations']}" + ("" if index == 0 else " --init <leg before>")
     if config["learning_rate"] != TRAINING[config["preset"]].learning_rate:
         options += f" --set learning_rate={config['learning_rate']}"
+    usual = TRAINING[config["preset"]].loss.scale
+    if "mean_rate" in config and config["loss"]["scale"] != usual:
+        options += f" --set loss.scale={config['loss']['scale']}"
     return (
         f"{index + 1}. `realhead train <data> --preset {config['preset']} {options}`, {start}: {card['step']} of "
         f"{config['iterations']} steps of batch {config['batch_size']}, learning rate {config['learning_rate']}, seed "

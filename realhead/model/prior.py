@@ -44,7 +44,7 @@ class Encoder(nn.Module):
 def hierarchy(blocks: Iterable[Callable[[Tensor], Tensor]], x: Float[Tensor, "b c r r"]) -> FeatureMaps:
     """What comes out of each of a row of blocks."""
     maps = []
-    x = x.contiguous(memory_format=torch.channels_last)  # a fifth faster on CPUs; the maps inherit it
+    x = x.contiguous(memory_format=torch.channels_last)  # faster on CPUs; the maps inherit it
     for block in blocks:
         x = block(x)
         maps.append(x)
