@@ -56,8 +56,9 @@ class LossConfig:
     """1 - SSIM."""
     position: float = 0.1
     """Mean squared position offset, in decimetres squared (metres times ten)."""
-    scale: float = 0.1
-    """Mean squared scale, in centimetres squared; at 2 the Gaussians shrank until holes opened between them."""
+    scale: float = 0.003
+    """Mean squared scale offset, a logarithm. At 0.1, on four people outside the test set, unseen views after enrolling
+    1 / 3 pictures lost 0.2 / 0.1 dB, and their LPIPS rose by 3 / 2 %."""
     adversarial: float = 0.0
     """Hinge loss of the critic; zero switches the critic off."""
     closeness: float = 0.1
