@@ -16,11 +16,13 @@ from torch import Tensor
 from realhead.splatting import compilation  # noqa: F401  (says when kernels are compiled)
 from realhead.splatting.backends import expected_depth
 from realhead.splatting.composite_function import Composite, plan_passes
+from realhead.splatting.kept_memory import keep_freed_memory
 from realhead.splatting.kernels.simd import native_lanes
 from realhead.splatting.project_function import OutOfRangeError, Project, Settings, camera_words
 from realhead.splatting.scene import Scene, check_finite, check_values, refuse
 
 LANES = (0,) * native_lanes()
+keep_freed_memory()
 
 
 def draw_with_kernels(scene: Scene, lanes: tuple[int, ...] = LANES):
