@@ -18,9 +18,9 @@ from splatting_scenes import cameras, covariances, head_like, relative_error, st
 from realhead.splatting import compilation, cpu, rasterization, threads
 from realhead.splatting.kernels import records as rec
 from realhead.splatting.kernels import simd
-from realhead.splatting.project_function import SAFE_EPS2D
+from realhead.splatting.project_function import SAFE_EPS2D, Drawn, Settings
 from realhead.splatting.scene import Scene
-from realhead.splatting.tile_lists import depth_order
+from realhead.splatting.tile_lists import TileLists
 
 
 @pytest.fixture(autouse=True)
@@ -107,17 +107,33 @@ def test_kernels_run_on_the_threads_of_torch(monkeypatch):
     assert threads._team and not threads._helpers and len(os.listdir("/proc/self/task")) <= before
 
 
-def test_large_lists_are_sorted_in_pieces_with_the_same_result():
-    """From some thousand Gaussians on each thread sorts a piece; equal depths keep the order of their numbers."""
-    drawn_keys = np.random.default_rng(0).integers(0, 500, 50_000).astype(np.float32) + 1
-    drawn_keys[::7] = np.inf
-    numbers = [np.isfinite(part).sum() for part in np.array_split(drawn_keys, range(rec.CHUNK, 50_000, rec.CHUNK))]
-    totals = np.stack([np.zeros_like(numbers), numbers, np.zeros_like(numbers), np.zeros_like(numbers)], 1)
-    drawn = type("Drawn", (), {"keys": drawn_keys.view(np.uint32), "totals": totals})
-    wanted = np.argsort(drawn_keys, kind="stable")[: sum(numbers)]
+def _drawn(depths, boxes):
+    """What a projection would say of Gaussians with these depths and tiles (first x, last x, first y, last y)."""
+    first_x, last_x, first_y, last_y = boxes.astype(np.int64).T
+    counts = (last_x - first_x + 1) * (last_y - first_y + 1)
+    totals = np.array([[0, (counts > 0).sum(), np.maximum(counts - 1, 0).sum(), 0]])
+    spans = first_x | last_x << 16 | first_y << 32 | last_y << 48
+    return Drawn(depths.astype(np.float32).view(np.int32), spans, np.empty(0, np.int32), totals)
+
+
+@pytest.mark.parametrize("count", [0, 1, 20, 3_000, 30_000])
+def test_lists_are_sorted_by_depth_with_the_same_result_in_any_number_of_pieces(count):
+    """Equal depths keep the order of their numbers. The lists are short, long, very long (one tile), and empty."""
+    rng = np.random.default_rng(count)
+    depths = rng.choice([rng.uniform(0.5, 2, count), rng.integers(1, 90, count), 1e6 * rng.uniform(size=count)])
+    first = rng.integers(0, 6, (count, 2)) * (rng.uniform(size=(count, 1)) < 0.7)
+    last = np.minimum(first + rng.integers(0, 3, (count, 2)), 5)
+    boxes = np.stack([first[:, 0], last[:, 0], first[:, 1], last[:, 1]], 1)
+    boxes[::7] = 1, 0, 1, 0  # not drawn
+    settings = Settings(6 * rec.TILE_W, 6 * rec.TILE_H, 0.01, 1e10, 0.3, 0.0, False, -1, cpu.LANES)
+    order = np.argsort(depths.astype(np.float32), kind="stable")
     for pieces in (1, 2, 5):
         torch.set_num_threads(pieces)
-        assert np.array_equal(depth_order(drawn, pieces), wanted)
+        lists = TileLists(settings, _drawn(depths, boxes))
+        for y, x in np.ndindex(6, 6):
+            inside = (boxes[:, 0] <= x) & (x <= boxes[:, 1]) & (boxes[:, 2] <= y) & (y <= boxes[:, 3])
+            begin, end = lists.offsets[6 * y + x : 6 * y + x + 2]
+            assert np.array_equal(lists.ids[begin:end], order[inside[order]])
 
 
 def test_several_python_threads_may_draw_at_once(workers):

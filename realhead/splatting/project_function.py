@@ -54,10 +54,10 @@ class Settings:
 class Drawn:
     """What the projection into one camera found out besides the records, for the lists of tiles."""
 
-    keys: np.ndarray
-    """Depths as uint32, that of infinity where a Gaussian is not drawn, [N]."""
+    depths: np.ndarray
+    """The bits of the depths, int32 [N]."""
     spans: np.ndarray
-    """Tiles of each drawn Gaussian, [N]."""
+    """Tiles of each Gaussian, none where it is not drawn, [N]."""
     shared: np.ndarray
     """Those in several tiles, chunk by chunk, [N]."""
     totals: np.ndarray
@@ -99,15 +99,15 @@ class Project(torch.autograd.Function):
         radii = torch.empty(num_cameras, count, 2, dtype=torch.int32)
         drawn = []
         for c, camera in enumerate(cameras):
-            record, keys = flat(records[c]), np.empty(count, np.float32)
+            record, depth = flat(records[c]), flat(depths[c])
             spans, shared = np.empty(count, np.int64), np.empty(count, np.int32)
             totals = np.zeros((-(-count // rec.CHUNK), 4), np.int64)
             run(
                 len(totals), project, settings.lanes, camera, *arrays, opacity, _colors_of(colors, c, settings),
                 settings.degree, settings.antialiased, record, record.view(np.int32), flat(means2d[c]),
-                flat(depths[c]), keys, flat(radii[c]).view(np.float32), spans, shared, totals,
+                depth, flat(radii[c]).view(np.float32), spans, shared, totals,
             )  # fmt: skip
-            drawn.append(Drawn(keys.view(np.uint32), spans, shared, totals))
+            drawn.append(Drawn(depth.view(np.int32), spans, shared, totals))
         if any(d.totals[:, 0].any() for d in drawn):
             raise OutOfRangeError
         ctx.settings, ctx.cameras = settings, cameras

@@ -75,7 +75,7 @@ def extents(lanes, camera, u, v, a, c, peak, solid):
         solid: Whether they can be drawn at all.
 
     Returns:
-        Radii in whole pixels, 0 where not seen; packed boxes, empty where not drawn; and whether they are drawn.
+        Radii in whole pixels, 0 where not seen; and packed boxes, empty where not drawn.
     """
     cut = LN4 * maximum(log2(maximum(peak, VISIBLE)) + LOG2_255, ZERO)
     reach_x = square_root(cut * maximum(a, ZERO))
@@ -91,7 +91,7 @@ def extents(lanes, camera, u, v, a, c, peak, solid):
     empty = pack_int16(splat(lanes, ONE), ZERO)
     most = f32(2.0**30)
     radii = select(seen, minimum(radius_x, most), ZERO), select(seen, minimum(radius_y, most), ZERO)
-    return radii, select(drawn, box_x, empty), select(drawn, box_y, empty), drawn
+    return radii, select(drawn, box_x, empty), select(drawn, box_y, empty)
 
 
 @inlined
@@ -131,7 +131,7 @@ def group_colors(lanes, camera, x, y, z, depth, colors, degree, count, first, sc
 @inner
 def project_group(
     lanes, camera, means, covars, quats, scales, opacities, colors, degree, antialiased, first, scratch,
-    records, means2d, depths, keys, radii,
+    records, means2d, depths, radii,
 ):  # fmt: skip
     """Projects the W Gaussians from `first` on; returns what is wrong with them (bits BAD_*)."""
     width, bad = len(lanes), 0
@@ -157,13 +157,12 @@ def project_group(
     peak, scale = opacity * compensation, -HALF * LOG2E / safe_det
     conic = scale * blurred_c, -TWO * scale * b, scale * blurred_a
     u, v = fma(camera[FX], x_z, camera[CX]), fma(camera[FY], y_z, camera[CY])
-    radius, box_x, box_y, drawn = extents(lanes, camera, u, v, blurred_a, blurred_c, peak, solid)
+    radius, box_x, box_y = extents(lanes, camera, u, v, blurred_a, blurred_c, peak, solid)
     color, odd = group_colors(lanes, camera, x, y, z, depth, colors, degree, opacities.size, first, scratch)
     if odd or not_finite(px + py + depth) or not_finite(a + b + c + opacity) or not_finite(blurred_det + u + v):
         bad |= BAD_VALUE
     write_records(lanes, scratch, records, first, (u, v), conic, peak, color, box_x, box_y, compensation)
     store(depths, first, depth)
-    store(keys, first, select(drawn, depth, f32(np.inf)))
     store_pairs(radii, 2 * first, int_bits(radius[0]), int_bits(radius[1]))
     store_pairs(means2d, 2 * first, u, v)
     return bad
@@ -171,7 +170,7 @@ def project_group(
 
 @inlined
 def list_chunk(words, chunk, end, spans, shared):
-    """Notes the tiles of the drawn Gaussians of a chunk, and numbers the extra gradient rows of those in several.
+    """Notes the tiles of the Gaussians of a chunk, and numbers the extra gradient rows of those in several.
 
     Returns:
         How many are drawn, how many extra rows they need, and how many are in several tiles.
@@ -180,9 +179,9 @@ def list_chunk(words, chunk, end, spans, shared):
     for i in range(chunk * CHUNK, end):
         box_x, box_y = get(words, i * SIZE + rec.BOX_X), get(words, i * SIZE + rec.BOX_Y)
         first_x, last_x, first_y, last_y = rec.tile_box(box_x, box_y)
+        spans[i] = first_x | (last_x << 16) | (first_y << 32) | (last_y << 48)
         if last_x < first_x:
             continue
-        spans[i] = first_x | (last_x << 16) | (first_y << 32) | (last_y << 48)
         drawn += 1
         more = (last_x - first_x + 1) * (last_y - first_y + 1) - 1
         if more > 0:
@@ -196,7 +195,7 @@ def list_chunk(words, chunk, end, spans, shared):
 @parallel
 def project(
     counter, lanes, camera, means, covars, quats, scales, opacities, colors, degree, antialiased,
-    records, words, means2d, depths, keys, radii, spans, shared, totals,
+    records, words, means2d, depths, radii, spans, shared, totals,
 ):  # fmt: skip
     """Projects all Gaussians, chunk by chunk.
 
@@ -209,9 +208,8 @@ def project(
         antialiased: Whether the opacity is compensated for the blur.
         records, words: [N * 16] float32 and the same memory as int32, are written.
         means2d, depths: [N * 2], [N], are written.
-        keys: [N], depth, or infinity where a Gaussian is not drawn, is written.
         radii: [N * 2] int32 in float32, is written.
-        spans: [N] int64, is written: the tiles of those drawn (see `tile_lists`).
+        spans: [N] int64, is written: the tiles of each (see `kernels.tiles`), none of those not drawn.
         shared: [N] int32, is written: those in several tiles, chunk by chunk.
         totals: [chunks, 4] int64, is written: what is wrong (BAD_*), Gaussians drawn, extra gradient rows, and number
             of those in several tiles.
@@ -226,13 +224,13 @@ def project(
         while i < whole_groups(count, chunk, width):
             bad |= project_group(
                 lanes, camera, means, covars, quats, scales, opacities, colors, degree, antialiased, i, scratch,
-                records, means2d, depths, keys, radii,
+                records, means2d, depths, radii,
             )  # fmt: skip
             i += width
         while i < end:
             bad |= project_group(
                 (0,), camera, means, covars, quats, scales, opacities, colors, degree, antialiased, i, scratch,
-                records, means2d, depths, keys, radii,
+                records, means2d, depths, radii,
             )  # fmt: skip
             i += 1
         totals[chunk, 0] = bad
