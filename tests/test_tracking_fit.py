@@ -45,8 +45,8 @@ def _observation(reduced, shape, state, focal=900.0, noise=0.0, rng=None, **extr
     )  # fmt: skip
 
 
-def test_landmarks_are_those_of_the_whole_head(head, reduced):
-    rng = np.random.default_rng(1)
+def test_landmarks_are_those_of_the_whole_head(head):
+    rng, reduced = np.random.default_rng(1), LandmarkHead(head, offsets=0.0)
     shape, state = rng.normal(size=reduced.num_shape) * 0.5, _state(reduced)
     tensors = (torch.from_numpy(a).float()[None] for a in (shape, state.expression, state.pose(), state.translation))
     expected = head.landmark_positions(head(*tensors), "mediapipe")[0].numpy()
@@ -165,9 +165,10 @@ def test_rest_is_taken_from_brows_fully_and_from_the_mouth_a_little():
     assert calm[1, brow] == 0 and calm[0, brow] == pytest.approx(1) and 0.3 < calm[1, smile] < 0.5
 
 
-def test_neck_turns_the_face_as_the_root_would(head, reduced):
+def test_neck_turns_the_face_as_the_root_would(head):
     from realhead.tracking.assemble import frame_of, rest_joints
 
+    reduced = LandmarkHead(head, offsets=0.0)
     shape, state = np.zeros(reduced.num_shape), _state(reduced, 2)
     joints = rest_joints(head, shape)
     frame = frame_of(0, shape, state, joints, np.zeros(3))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from realhead.errors import TrackingError
+from realhead.tracking.landmark_offsets import landmark_offsets
 
 IRIS = (473, 468)
 """Centre of the left and of the right iris among MediaPipe's points (left is the person's left)."""
@@ -71,12 +72,14 @@ class LandmarkHead:
         expression_names: A name for each of them.
     """
 
-    def __init__(self, head, num_shape: int | None = None):
+    def __init__(self, head, num_shape: int | None = None, offsets: np.ndarray | float | None = None):
         """Reduces a head.
 
         Args:
             head: A `realhead.head.model.Head` with landmarks "mediapipe".
             num_shape: Use only the first identity coefficients.
+            offsets: How far from the embedding's places the landmarker sees the landmarks, metres at rest, [L, 3];
+                as measured (`realhead.tracking.landmark_offsets`) when None.
 
         Raises:
             TrackingError: The head has no such landmarks.
@@ -110,7 +113,8 @@ class LandmarkHead:
         front, front_weights = _eye_fronts(head, arrays["v_template"], self._joints)
         # An eyeball moves with its joint alone; its front takes the joint's own identity directions.
         still = np.zeros((2, 3))
-        self._template = np.concatenate([at_landmarks(arrays["v_template"]), front])
+        offsets = landmark_offsets(head, self.indices) if offsets is None else offsets
+        self._template = np.concatenate([at_landmarks(arrays["v_template"]), front]) + offsets
         self._shape = np.concatenate([at_landmarks(arrays["shapedirs"]), self._joint_dirs[[EYE_LEFT, EYE_RIGHT]]])
         self._expression = np.concatenate(
             [at_landmarks(arrays["exprdirs"]), np.broadcast_to(still[..., None], (2, 3, self.num_expression))]
