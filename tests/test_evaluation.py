@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -250,6 +251,23 @@ def test_same_inputs_give_the_same_numbers(people):
     config = replace(QUICK, shots=(1,), floor=False, people=1)
     first, second = (evaluate(tiny_prior(), people, config=config, progress=False) for _ in range(2))
     assert first["rows"] == second["rows"] and first["key"] == second["key"]
+
+
+def test_two_processes_give_the_numbers_of_one(people, tmp_path):
+    alone = evaluate(tiny_prior(), people, config=QUICK, progress=False)
+    shared = evaluate(tiny_prior(), people, "studio", tmp_path / "r.json", QUICK, processes=2, progress=False)
+    assert shared["key"] == alone["key"] and shared["rows"] == alone["rows"]
+    assert {p.name for p in tmp_path.iterdir()} == {"r", "r.json"}
+
+
+def test_an_error_in_a_process_is_told_and_who_was_finished_is_kept(people, tmp_path):
+    shutil.copytree(people.root, tmp_path / "set")
+    for picture in (tmp_path / "set/carl").rglob("*.png"):
+        picture.write_bytes(b"no picture")
+    config = replace(QUICK, shots=(0,), floor=False)
+    with pytest.raises(CaptureError, match="carl"):
+        evaluate(tiny_prior(), tmp_path / "set", "studio", tmp_path / "r.json", config, processes=2, progress=False)
+    assert [part.name for part in tmp_path.glob(".r_*/*.json")] == ["000.json"]
 
 
 def test_closed_share_of_known_numbers():

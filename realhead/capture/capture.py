@@ -249,6 +249,10 @@ class CaptureSet:
     def __len__(self) -> int:
         return len(self.folders)
 
+    def __reduce__(self):
+        """What was read stays behind: another process reads it anew."""
+        return CaptureSet, (self.root, self.folders, self.test_people)
+
     def __iter__(self) -> Iterator[Capture]:
         return (Capture.open(folder) for folder in self.folders)
 
