@@ -65,6 +65,13 @@ def _truth(result: dict) -> list[str]:
         "once eye corners and nose bridge lie on each other.",
         "",
         *_table(header, rows),
+        "",
+        "The actions' correlation over the frames of all clips together, each clip about its own mean, so that a clip "
+        "in which an action hardly moves hardly counts:",
+        "",
+        *_table(["after", *named], [
+            [step, *(f"{row['correlation_pooled'][n]:.2f}" for n in named)] for step, row in result["steps"].items()
+        ]),
     ]  # fmt: skip
 
 
