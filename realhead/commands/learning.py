@@ -73,7 +73,7 @@ def evaluate(
         out: JSON file of the numbers; pictures go into a folder of the same name.
         protocol: studio (several cameras), wild (one camera) or ablation (studio, no fine-tuning).
         set: Fields of EvaluationConfig (realhead/evaluation), such as people=4 or ceiling_steps=200.
-        processes: Processes that share the people; two on two cores take two thirds of the time of one.
+        processes: Processes that share the people, each on one thread.
     """
     from realhead.config import with_fields
     from realhead.evaluation import PROTOCOLS, evaluate

@@ -107,7 +107,7 @@ def evaluate(
         out: The JSON file; pictures go into the folder of the same name beside it. None keeps nothing.
         config: What is evaluated; the protocol's defaults when None.
         avatars: A folder that keeps enrolled avatars for others to use.
-        processes: Processes that share the people; two on two cores take two thirds of the time of one.
+        processes: Processes that share the people, each on one thread.
         progress: Whether a bar with the time left is shown on stderr.
 
     Returns:

@@ -1,7 +1,7 @@
 """Freed memory that stays with the process, for the next call to take.
 
 By default glibc gives freed memory back to the system as soon as some 60 MB of it lie together, and the next call is
-handed pages that the system first has to clear: at 160,000 Gaussians up to 12 of 44 ms of a forward and backward pass.
+handed pages that the system first has to clear. At 160,000 Gaussians this shows in the time of a backward pass.
 """
 
 from __future__ import annotations
