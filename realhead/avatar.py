@@ -60,18 +60,35 @@ class Avatar:
         """Texel, triangle and region of every Gaussian."""
         return self.prior.uv_map
 
+    @property
+    def device(self) -> torch.device:
+        """Where the avatar is and its pictures are made: where its prior is."""
+        return self.prior.device
+
+    def to(self, device: torch.device | str) -> Avatar:
+        """The avatar on another device; a prior that others use stays where it is."""
+        device = torch.device(device)
+        if device.type == self.device.type:
+            return self
+        prior, last = (copy.deepcopy(module).to(device) if module else None for module in (self.prior, self.last))
+        colour = None if self.colour is None else self.colour.to(device)
+        return Avatar(prior, self.shape.to(device), [m.to(device) for m in self.identity], last, colour, self.info)
+
     @cached_property
     def neutral(self) -> Frame:
         """The person at rest at the origin, looking to +z."""
         zeros = torch.zeros
-        return Frame(0, self.shape, zeros(self.head.num_expression), zeros(5, 3), zeros(3))
+        rest = Frame(0, self.shape, zeros(self.head.num_expression), zeros(5, 3), zeros(3))
+        return rest.to(self.device)
 
     def primitives(self, frame: Frame, mouth: Float[Tensor, "c r r"] | None = None) -> Primitives:
         """Canonical primitives of a driving frame (batch of one), without gradients."""
         with torch.no_grad():
+            frame = frame.to(self.device)
             batch = frame.parameters()
+            mouth = None if mouth is None else mouth[None].to(self.device)
             maps = self.prior.driving_maps(
-                batch["expression"], batch["pose"], None if mouth is None else mouth[None], batch["eyelids"],
+                batch["expression"], batch["pose"], mouth, batch["eyelids"],
                 smirk_expression_map([frame], self.head, self.uv_map),
             )  # fmt: skip
             return self.network(maps)
@@ -89,14 +106,14 @@ class Avatar:
             mouth: Mouth map of the driving picture (`mouth_map`), or None: then the 3DMM alone moves the mouth.
         """
         with torch.no_grad():
-            frame = replace(frame, shape=self.shape)
+            frame = replace(frame, shape=self.shape).to(self.device)
             posed = pose_primitives(self.head, self.uv_map, self.primitives(frame, mouth), frame)
             return posed if self.colour is None else recolour(posed, self.colour)
 
     def mouth_map(self, view: View) -> Float[Tensor, "c r r"]:
         """Mouth map of a driving picture, with the driver's own tracked mesh."""
         with torch.no_grad():
-            return view_mouth_map(view, self.uv_map, self.head, self.prior.config.mouth)
+            return view_mouth_map(view.to(self.device), self.uv_map, self.head, self.prior.config.mouth)
 
     def render(
         self, frame: Frame, camera: Camera, mouth: Float[Tensor, "c r r"] | None = None, background: float = 1.0

@@ -91,12 +91,13 @@ def driven_frames(
     """
     if capture.head.hash != avatar.head.hash:
         raise RealheadError(f"{capture.folder} was tracked with another head than the avatar's: track it again.")
+    rest = avatar.neutral.to("cpu")
     for timestep in sorted({t for t, _ in capture.keys(split)}):
         view = driving_view(capture, timestep)
-        frame = relative_frame(view.frame, capture.neutral, avatar.neutral) if relative else view.frame
+        frame = relative_frame(view.frame, capture.neutral, rest) if relative else view.frame
         gaussians_mouth = avatar.mouth_map(view) if mouth else None
-        own = avatar.render(frame, view.camera, gaussians_mouth)
-        novel = avatar.render(frame, orbited(view.camera, frame, novel_azimuth), gaussians_mouth)
+        cameras = view.camera, orbited(view.camera, frame, novel_azimuth)
+        own, novel = (avatar.render(frame, camera, gaussians_mouth).cpu() for camera in cameras)
         yield DrivenFrame(view, frame, view.image(), own, novel)
 
 

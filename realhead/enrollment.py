@@ -160,7 +160,7 @@ def enroll(
     """Recovers an avatar from a few pictures.
 
     Args:
-        prior: The prior over heads; it is not changed.
+        prior: The prior over heads; it is not changed. Where it is (`prior.to("cuda")`), there all is computed.
         capture: Where the pictures (and the frontal picture of each timestep) come from.
         shots: How many neutral pictures to choose (0: the encoder's guess, no optimisation), or the pictures.
         seed: Seed of anything random (nothing is at present, so equal inputs give equal avatars).
@@ -184,7 +184,8 @@ def enroll(
         )
     torch.manual_seed(seed)
     config = config or EnrollConfig()
-    views = choose_views(capture, max(1, shots)) if isinstance(shots, int) else list(shots)
+    chosen = choose_views(capture, max(1, shots)) if isinstance(shots, int) else shots
+    views = [view.to(prior.device) for view in chosen]
     optimised = not isinstance(shots, int) or shots > 0
     inversion = _start(prior, capture, views, texture_views, config)
     info = {
@@ -235,11 +236,13 @@ def _start(
     with torch.no_grad():
         texture = identity_texture(prior.head, prior.uv_map, views[:texture_views])
         kind = prior.config.mouth
-        mouths = [view_mouth_map(driving_view(capture, f.timestep), prior.uv_map, prior.head, kind) for f in frames]
+        driving = [driving_view(capture, f.timestep).to(prior.device) for f in frames]
+        mouths = [view_mouth_map(view, prior.uv_map, prior.head, kind) for view in driving]
         batch = [frame.parameters() for frame in frames]
         stacked = {k: torch.cat([b[k] for b in batch]) for k in ("expression", "pose")}
         eyelids = None if batch[0]["eyelids"] is None else torch.cat([b["eyelids"] for b in batch])
         offsets = smirk_expression_map(frames, prior.head, prior.uv_map)
         expression = prior.encode_expression(**stacked, mouth=torch.stack(mouths), eyelids=eyelids, offsets=offsets)
         identity = [m.clone() for m in prior.identity_encoder(texture[None])]
-    return Inversion(prior, views, frames, expression, identity, new_last_layer(prior), torch.eye(3, 4), config)
+    colour = torch.eye(3, 4, device=prior.device)
+    return Inversion(prior, views, frames, expression, identity, new_last_layer(prior), colour, config)

@@ -10,6 +10,7 @@ from pathlib import Path
 from realhead.avatar import Avatar
 from realhead.capture.capture import Capture
 from realhead.config import EnrollConfig
+from realhead.device import on_best_device
 from realhead.driving import drive, relative_frame
 from realhead.enrollment import enroll
 from realhead.model.checkpoint import load_prior
@@ -83,14 +84,15 @@ def avatar_from_photographs(
     capture = _tracked([Path(path) for path in photographs], out / "photographs", options)
     moving = None if driver is None else _driver(Path(driver), out / "driver", options)
     config = config or EnrollConfig(affine_colour=True)
-    avatar = enroll(prior, capture, capture.views(), seed, config, progress=progress)
+    enrolled = enroll(on_best_device(prior), capture, capture.views(), seed, config, progress=progress)
+    avatar = enrolled.to("cpu")
     avatar.save(out / "avatar.safetensors")
     avatar.gaussians(avatar.neutral).save_ply(out / "avatar.ply")
     clip = None
     if moving is not None:
         if not own:
             log.warning(CAUTION)
-        clip = drive(avatar, moving, out / "clip.mp4", relative=not own, progress=progress)
+        clip = drive(enrolled, moving, out / "clip.mp4", relative=not own, progress=progress)
     return Likeness(avatar, capture, out, clip, _viewer(avatar, moving, out / "viewer.html", own))
 
 

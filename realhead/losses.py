@@ -25,7 +25,7 @@ def structural(prediction: Images, target: Images) -> Float[Tensor, "b 3 h2 w2"]
 
 def perceptual(prediction: Images, target: Images) -> Float[Tensor, "b"]:
     """LPIPS with AlexNet; its weights stay fixed."""
-    return perceptual_network("alex")(prediction, target).flatten()
+    return perceptual_network("alex", str(prediction.device))(prediction, target).flatten()
 
 
 def position(primitives: Primitives) -> Float[Tensor, "b n"]:

@@ -11,10 +11,10 @@ import pytest
 import torch
 from evaluation_data import QUICK, SIZE, make_people, tiny_prior
 
-from realhead import evaluation, metrics
+from realhead import metrics
 from realhead.capture import CaptureSet
 from realhead.errors import CaptureError, RealheadError
-from realhead.evaluation import evaluate, render_views
+from realhead.evaluation import evaluate, render_views, run
 from realhead.evaluation.anchors import ceiling_avatar, enrolled_avatar, floor_avatar, skin_colour
 from realhead.evaluation.curves import enrollment_curves
 from realhead.evaluation.measures import measure, quantised, temporal
@@ -220,17 +220,17 @@ def test_summary_equals_pandas(result):
 
 def test_finished_result_is_returned_and_another_one_replaced(result, people, monkeypatch):
     made, out = result
-    original = evaluation._Run.person
-    monkeypatch.setattr(evaluation._Run, "person", None)
+    original = run.Run.person
+    monkeypatch.setattr(run.Run, "person", None)
     assert evaluate(tiny_prior(), people, "studio", out, QUICK, progress=False)["rows"] == made["rows"]
-    monkeypatch.setattr(evaluation._Run, "person", original)
+    monkeypatch.setattr(run.Run, "person", original)
     other = evaluate(tiny_prior(), people, "studio", out, replace(QUICK, shots=(0,), floor=False), progress=False)
     assert other["key"] != made["key"] and json.loads(out.read_text())["key"] == other["key"]
 
 
 def test_interrupted_evaluation_goes_on_with_the_next_person(people, tmp_path, monkeypatch):
     config, seen = replace(QUICK, shots=(0,), floor=False), []
-    original = evaluation._Run._measure
+    original = run.Run._measure
 
     def measured(self, who, *rest):
         if who["person"] == "carl" and not seen.count("carl"):
@@ -239,7 +239,7 @@ def test_interrupted_evaluation_goes_on_with_the_next_person(people, tmp_path, m
         seen.append(who["person"])
         return original(self, who, *rest)
 
-    monkeypatch.setattr(evaluation._Run, "_measure", measured)
+    monkeypatch.setattr(run.Run, "_measure", measured)
     with pytest.raises(KeyboardInterrupt):
         evaluate(tiny_prior(), people, "studio", tmp_path / "r.json", config, progress=False)
     assert not (tmp_path / "r.json").exists()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +43,11 @@ class Frame:
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("timestep", "smirk")}
         return {name: None if value is None else value[None] for name, value in values.items()}
 
+    def to(self, device: torch.device | str) -> Frame:
+        """The same frame on another device."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: v.to(device) for name, v in tensors.items() if isinstance(v, Tensor)})
+
     @property
     def effort(self) -> float:
         """How far the face is from neutral: the norm of expression and jaw (jaw in units of 0.1 rad)."""
@@ -51,13 +56,27 @@ class Frame:
 
 @dataclass(frozen=True)
 class View:
-    """One picture: a timestep seen by a camera."""
+    """One picture: a timestep seen by a camera.
+
+    Attributes:
+        frame: The head's parameters.
+        camera: The camera.
+        image_path: The picture, on white.
+        mask_path: Its foreground, or None.
+        mouth_path: Where a segmentation saw the mouth, or None.
+        device: Where pictures and masks are put that are read.
+    """
 
     frame: Frame
     camera: Camera
     image_path: Path
     mask_path: Path | None
     mouth_path: Path | None = None
+    device: torch.device | str = "cpu"
+
+    def to(self, device: torch.device | str) -> View:
+        """The same view, whose frame, camera and pictures are on another device."""
+        return replace(self, frame=self.frame.to(device), camera=self.camera.to(device), device=device)
 
     def image(self, background: float = 1.0) -> Float[Tensor, "h w 3"]:
         """The picture in [0, 1], composited on a grey level (files are stored on white)."""
@@ -67,7 +86,7 @@ class View:
     def mask(self) -> Float[Tensor, "h w"]:
         """Straight alpha of the head in [0, 1]; ones where the capture has no masks."""
         if self.mask_path is None:
-            return torch.ones(self.camera.height, self.camera.width)
+            return torch.ones(self.camera.height, self.camera.width, device=self.device)
         return self._read(self.mask_path, 1)[..., 0]
 
     def mouth(self) -> Float[Tensor, "h w"] | None:
@@ -81,4 +100,4 @@ class View:
                 f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels but its camera says "
                 f"{self.camera.width}x{self.camera.height}: resize the picture or correct w and h in transforms.json."
             )
-        return torch.from_numpy(pixels.astype(np.float32) / 255)
+        return torch.from_numpy(pixels.astype(np.float32) / 255).to(self.device)

@@ -30,11 +30,12 @@ def enroll(
     """
     from realhead.capture import Capture
     from realhead.config import EnrollConfig
+    from realhead.device import on_best_device
     from realhead.enrollment import enroll
     from realhead.model.checkpoint import load_prior
 
     pictures, config = Capture.open(capture), EnrollConfig(affine_colour=affine_colour)
-    print(enroll(load_prior(prior), pictures, shots, seed, config, progress=True).save(out))
+    print(enroll(on_best_device(load_prior(prior)), pictures, shots, seed, config, progress=True).save(out))
 
 
 def drive(
@@ -57,9 +58,11 @@ def drive(
     """
     from realhead.avatar import Avatar
     from realhead.capture import Capture
+    from realhead.device import best_device
     from realhead.driving import drive
 
-    print(drive(Avatar.load(avatar), Capture.open(capture), out, fps=fps, relative=relative, mouth=not no_mouth))
+    loaded = Avatar.load(avatar).to(best_device())
+    print(drive(loaded, Capture.open(capture), out, fps=fps, relative=relative, mouth=not no_mouth))
 
 
 def avatar(

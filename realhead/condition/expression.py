@@ -83,10 +83,10 @@ def smirk_expression_map(frames: Sequence[Frame], head: Head, uv_map: UVMap) -> 
             f"SMIRK's coefficients need FLAME 2020, but '{source.name}' is {source.edition} with {source.num_vertices} "
             f"vertices, and the geometry has {head.num_vertices}: keep the same companions beside both, or remove it."
         )
-    seen = torch.stack([frame.smirk for frame in frames])
+    seen = torch.stack([frame.smirk for frame in frames]).cpu()
     pose = seen.new_zeros(len(seen), 5, 3)
     pose[:, JAW] = seen[:, 50:]
-    return expression_map(source, uv_map, seen[:, :50], pose)
+    return expression_map(source, uv_map.to("cpu"), seen[:, :50], pose).to(uv_map.index.device)
 
 
 def frame_expression_map(frame: Frame, head: Head, uv_map: UVMap) -> Float[Tensor, "3 r r"]:

@@ -37,8 +37,8 @@ def identity_texture(head: Head, uv_map: UVMap, views: list[View]) -> Float[Tens
     Returns:
         Colours in [-1, 1]; 0 where no picture sees the texel, outside of the layout, and in the mouth.
     """
-    colour = torch.zeros(len(uv_map.index), 3)
-    total = torch.full((len(uv_map.index), 1), 1e-8)
+    colour = torch.zeros(len(uv_map.index), 3, device=uv_map.index.device)
+    total = torch.full_like(colour[:, :1], 1e-8)
     for view in views:
         vertices = head(**view.frame.parameters())[0].detach()
         weight = texel_visibility(head, uv_map, vertices, view.camera)[:, None]
@@ -84,13 +84,14 @@ def texel_visibility(head: Head, uv_map: UVMap, vertices: Float[Tensor, "v 3"], 
     towards_camera = torch.nn.functional.normalize(camera.centre - points, dim=-1)
     cosine = (face_normals(vertices, head.faces)[uv_map.face] * towards_camera).sum(-1)
     xy, depth = camera.project(vertices)
-    screen = torch.cat([xy, depth[:, None]], -1).numpy().astype(np.float32)
-    _, _, nearest = rasterize_triangles(screen, head.faces.numpy(), camera.width, camera.height, perspective=True)
+    screen = torch.cat([xy, depth[:, None]], -1).cpu().numpy().astype(np.float32)
+    faces = head.faces.cpu().numpy()
+    nearest = torch.from_numpy(rasterize_triangles(screen, faces, camera.width, camera.height, perspective=True)[2])
     xy, depth = camera.project(points)
     column = xy[:, 0].floor().long().clamp(0, camera.width - 1)
     row = xy[:, 1].floor().long().clamp(0, camera.height - 1)
     on_screen = (xy >= 0).all(-1) & (xy[:, 0] < camera.width) & (xy[:, 1] < camera.height) & (depth > 0)
-    seen = on_screen & (depth <= torch.from_numpy(nearest)[row, column] + DEPTH_TOLERANCE)
+    seen = on_screen & (depth <= nearest.to(depth)[row, column] + DEPTH_TOLERANCE)
     return torch.where(seen & (cosine > GRAZING_COSINE), cosine.square(), 0.0)
 
 

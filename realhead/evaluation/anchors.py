@@ -71,7 +71,7 @@ def enrolled_avatar(
         path = Path(folder) / f"{home.person}_{shots}shot_{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
         if path.exists():
             try:
-                return Avatar.load(path, home.head)
+                return Avatar.load(path, home.head).to(prior.device)
             except CheckpointError as error:
                 _log.warning("%s Enrolled again.", error)
     avatar = enroll(prior, home, views if shots else 0, seed, config, observer=lambda *_: on_step())
@@ -92,11 +92,13 @@ def floor_avatar(prior: Prior, captures: CaptureSet, frontal: View) -> Avatar:
     """
     homes = [min(own, key=lambda c: c.neutral.effort) for own in list(captures.people("train").values())[:MEAN_OF]]
     with torch.no_grad():
-        textures = [identity_texture(prior.head, prior.uv_map, neutral_views(home)) for home in homes]
+        neutral = [[view.to(prior.device) for view in neutral_views(home)] for home in homes]
+        textures = [identity_texture(prior.head, prior.uv_map, views) for views in neutral]
         if not textures:
-            textures = [torch.zeros(3, prior.config.resolution, prior.config.resolution)]
+            textures = [torch.zeros(3, prior.config.resolution, prior.config.resolution, device=prior.device)]
         maps = [torch.stack(level).mean(0) for level in zip(*(prior.identity_encoder(t[None]) for t in textures))]
     info = {"kind": "floor", "mean_of": len(homes)}
+    frontal = frontal.to(prior.device)
     shape = torch.zeros_like(frontal.frame.shape)
     avatar = Avatar(prior, shape, maps, None, None, info)
     rendered = avatar.render(frontal.frame, frontal.camera)
@@ -106,7 +108,7 @@ def floor_avatar(prior: Prior, captures: CaptureSet, frontal: View) -> Avatar:
         skin_colour(avatar, frontal, mean_frame, rendered),
     ]
     gain = tones[0] / tones[1].clamp_min(0.02)
-    return replace(avatar, colour=torch.cat([torch.diag(gain), torch.zeros(3, 1)], 1))
+    return replace(avatar, colour=torch.cat([torch.diag(gain), gain.new_zeros(3, 1)], 1))
 
 
 def skin_colour(avatar: Avatar, view: View, frame: Frame, image: Float[Tensor, "h w 3"]) -> Float[Tensor, "3"]:
@@ -163,5 +165,6 @@ def ceiling_avatar(
         start = Path(folder) / "start.safetensors"
         save_prior(prior, start, {})
         fitted = Trainer(config, alone, Path(folder) / "run", start).run(on_step, progress=False)
-        avatar = enroll(load_prior(fitted, prior.head), home, 0, texture_views=len(neutral_views(home)))
+        fitted_prior = load_prior(fitted, prior.head).to(prior.device)
+        avatar = enroll(fitted_prior, home, 0, texture_views=len(neutral_views(home)))
     return replace(avatar, info={"kind": "ceiling", "steps": steps})

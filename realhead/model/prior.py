@@ -106,10 +106,15 @@ class Prior(nn.Module):
         # is on the head; without this map hair had not begun to grow after 500 steps.
         self.mean = nn.Parameter(torch.zeros(len(self.uv_map), NUM_CHANNELS))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; enrollment and driving follow them."""
+        return self.mean.device
+
     def _apply(self, fn, recurse: bool = True):
         """Takes the UV tables along when the module moves to another device."""
         super()._apply(fn, recurse)
-        self.uv_map = self.uv_map.to(self.decoder.last.weight.device)
+        self.uv_map = self.uv_map.to(self.device)
         return self
 
     def forward(

@@ -6,8 +6,10 @@ camera to the Gaussian, in world coordinates, and a colour is max(0, 0.5 + sum o
 
 from __future__ import annotations
 
+import functools
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 C0 = 0.28209479177387814
@@ -61,12 +63,17 @@ def sh_rotation(rotation: Float[Tensor, "3 3"], degree: int = 3) -> Float[Tensor
     Returns:
         Block-diagonal orthogonal matrix, shape [(degree + 1)^2, (degree + 1)^2].
     """
+    directions, solve, same_band = _samples(degree)
+    rot = rotation.detach().to("cpu", torch.float64)
+    matrix = solve @ sh_basis(directions @ rot, degree)  # rows d^T R = (R^-1 d)^T
+    return torch.where(same_band, matrix, 0.0).to(rotation)
+
+
+@functools.cache
+def _samples(degree: int) -> tuple[Float[Tensor, "64 3"], Float[Tensor, "k 64"], Bool[Tensor, "k k"]]:
+    """Fixed directions, what solves for the coefficients of a function known there, and who shares a band."""
     generator = torch.Generator().manual_seed(0)
     directions = torch.randn(64, 3, generator=generator, dtype=torch.float64)
     directions = torch.nn.functional.normalize(directions, dim=-1)
-    rot = rotation.detach().to("cpu", torch.float64)
-    solve = torch.linalg.pinv(sh_basis(directions, degree))  # [k, 64]
-    matrix = solve @ sh_basis(directions @ rot, degree)  # rows d^T R = (R^-1 d)^T
     band = torch.tensor([band for band in range(degree + 1) for _ in range(2 * band + 1)])
-    matrix = torch.where(band[:, None] == band[None, :], matrix, 0.0)
-    return matrix.to(rotation)
+    return directions, torch.linalg.pinv(sh_basis(directions, degree)), band[:, None] == band[None, :]
