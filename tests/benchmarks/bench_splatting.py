@@ -1,8 +1,10 @@
 """How fast is splatting on this machine, against the torch twin, a fixed piece of arithmetic, and what is possible?
 
-    python tests/benchmarks/bench_splatting.py [table] [twin] [curves] [threads] [--rounds N] [--out results/splatting]
+    python tests/benchmarks/bench_splatting.py [table] [twin] [curves] [threads] [gpu] [--rounds N]
+        [--out results/splatting]
 
-Without names all four are measured (some minutes, most of them the twin's); what is not measured is kept from before.
+Without names all are measured (some minutes, most of them the twin's); what is not measured is kept from before. `gpu`
+times gsplat on a CUDA device and compares our kernels with it.
 Cells hold forward / forward and backward; degree 0 and 3 features the latter. `ms` is by the clock, with all threads.
 All else is CPU time of one thread, so that what the machine does besides changes little (OpenMP's threads use time
 while they wait for each other). The yardstick is 50 million multiply-adds on one thread, timed before each round:
@@ -47,7 +49,7 @@ from realhead.splatting.cpu import LANES
 from realhead.view.palette import PALETTE
 
 TWIN_PAIRS = 40_000_000  # that the twin may hold at once; larger pictures are drawn in strips of rows
-PARTS = ("table", "twin", "curves", "threads")
+PARTS = ("table", "twin", "curves", "threads", "gpu")
 
 
 def scene_of(name: str) -> tuple[dict, dict]:
@@ -145,20 +147,33 @@ def time_threads(rounds: int, most: int) -> dict[str, list]:
     return found
 
 
-def time_gsplat(rounds: int, rows: dict[str, dict]) -> dict | None:
-    """Pictures a second at 160k@550x800 with gsplat and with the kernels; None without CUDA."""
+def compare_gsplat(rounds: int) -> dict[str, dict] | None:
+    """gsplat on the GPU: milliseconds, and how far our kernels' pictures and gradients are from its own.
+
+    A gradient's distance is relative: the norm of the difference over the norm. None without CUDA.
+    """
     if not torch.cuda.is_available():
         return None
-    given, views = scene_of("160k@550x800")
-    moved = {k: t.cuda() if isinstance(t, torch.Tensor) else t for k, t in (given | views).items()}
+    rows = {"device": {"name": torch.cuda.get_device_name()}}
+    for name in WORKLOADS:
+        given, views = scene_of(name)
+        ours, theirs = Step(given, views), Step(on_gpu(given), on_gpu(views), backend="gsplat")
+        theirs.cotangents = tuple(c.cuda() for c in ours.cotangents)
+        pictures = [rasterization(**step.arguments)[0].detach().cpu() for step in (ours, theirs)]
+        gradients = zip(ours.both(), theirs.both(), strict=True)
+        rows[name] = {
+            "forward_ms": median_time(lambda step=theirs: (step.forward(), torch.cuda.synchronize()), 10 * rounds).wall,
+            "both_ms": median_time(lambda step=theirs: (step.both(), torch.cuda.synchronize()), 10 * rounds).wall,
+            "largest_difference": float((pictures[0] - pictures[1]).abs().max()),
+            "mean_difference": float((pictures[0] - pictures[1]).abs().mean()),
+            "gradient_distance": {k: float((g.cpu() - o).norm() / o.norm()) for k, (o, g) in zip(given, gradients)},
+        }
+    return rows
 
-    def on_gpu():
-        with torch.no_grad():
-            rasterization(**moved, sh_degree=3)
-        torch.cuda.synchronize()
 
-    on_cpu = rows["160k@550x800"]["forward_ms"]
-    return {"gsplat": 1e3 / median_time(on_gpu, 10 * rounds).wall, "cpu": 1e3 / on_cpu}
+def on_gpu(tensors: dict) -> dict:
+    """The same scene with its tensors on the GPU."""
+    return {k: v.detach().cuda() if isinstance(v, torch.Tensor) else v for k, v in tensors.items()}
 
 
 def as_table(rows: dict[str, dict], twins: dict[str, dict]) -> str:
@@ -256,11 +271,9 @@ def main() -> None:
         limit = found["limits"] = limits(options.rounds)
         found["workloads"] = {name: time_workload(name, options.rounds, limit, options.threads) for name in WORKLOADS}
         print(as_table(found["workloads"], found.get("twin", {})))
-        found["pictures_per_s"] = time_gsplat(options.rounds, found["workloads"])
-        if found["pictures_per_s"]:
-            print(
-                "160k@550x800: " + ", ".join(f"{v:.0f} pictures/s on {k}" for k, v in found["pictures_per_s"].items())
-            )
+    if "gpu" in options.parts and (compared := compare_gsplat(options.rounds)):
+        found["gpu"] = compared
+        print(json.dumps(compared, indent=1))
     if "curves" in options.parts:
         found["curves"] = time_curves(options.rounds)
     if "threads" in options.parts:
