@@ -1,7 +1,7 @@
 """Several processes that train one prior: who they are, and how their gradients become one.
 
-`torchrun --nproc-per-node 4 -m realhead train ...` starts the processes; without torchrun there is a team of one, and
-nothing here does anything.
+`torchrun --nproc-per-node 4 -m realhead train ...` starts the processes, on four GPUs or sharing fewer; without
+torchrun there is a team of one, and nothing here does anything.
 """
 
 from __future__ import annotations
@@ -32,10 +32,15 @@ class Team:
     @classmethod
     def join(cls) -> Team:
         """Joins the processes that torchrun started, or makes a team of one."""
-        rank, size, local = (int(os.environ.get(k, d)) for k, d in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
-        device = torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
+        names = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1}
+        rank, size, local, beside = (int(os.environ.get(name, default)) for name, default in names.items())
+        gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        device = torch.device("cuda", local % gpus) if gpus else torch.device("cpu")
+        if gpus:
+            torch.cuda.set_device(device)
         if size > 1 and not torch.distributed.is_initialized():
-            torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            # NCCL refuses two processes on one GPU, which pay where launching kernels takes longer than running them
+            torch.distributed.init_process_group("nccl" if gpus >= beside else "gloo")
         return cls(rank, size, device)
 
     @property

@@ -115,6 +115,10 @@ def test_sizes_say_how_many_pictures_and_refuse_nonsense():
     assert SIZES["laptop"].num_images == 220 * 6 * 3 * 16
     small = size_of("laptop", people=22)
     assert (small.people, small.test_people) == (20, 2)
-    for arguments in (("huge",), ("mini", 0), ("wild", None, -1)):
+    fewer = size_of("laptop", timesteps=2, sequences=["EXP-8-jaw-1", "EXP-4-lips", "EXP-8-jaw-1"])
+    assert fewer.sequences == ("EXP-8-jaw-1", "EXP-4-lips") and fewer.num_images == 220 * 2 * 2 * 16
+    names = ("EXP-4-lips",)
+    wrong = (("mini", None, None, None, ("EXP-9",)), ("wild", None, None, None, names))
+    for arguments in (("huge",), ("mini", 0), ("wild", None, -1), *wrong):
         with pytest.raises(RealheadError):
             size_of(*arguments)

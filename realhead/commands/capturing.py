@@ -16,6 +16,7 @@ def data(
     people: Annotated[int | None, arg(metavar="INT")] = None,
     timesteps: Annotated[int | None, arg(metavar="INT")] = None,
     frames: Annotated[int | None, arg(metavar="INT")] = None,
+    sequences: Annotated[tuple[str, ...], arg(metavar="NAME")] = (),
     tracking: Literal["exact", "studio", "wild"] | None = None,
     processes: int = 2,
     seed: int = 0,
@@ -28,13 +29,14 @@ def data(
         people: Another number of people than the size has.
         timesteps: Another number of timesteps a sequence (laptop: 3, neutral included).
         frames: Another length of the clips in the wild (1600; the paper's have 3600).
+        sequences: Only these of the six sequences, as EXP-4-lips: more people for the same time.
         tracking: Noise of the stored parameters; studio, or wild for size wild, when not given.
         processes: Processes that render.
         seed: Seed of the people; no two seeds share any.
     """
     from realhead.capture.openheads.generate import generate
 
-    extent = {"people": people, "timesteps": timesteps, "frames": frames}
+    extent = {"people": people, "timesteps": timesteps, "frames": frames, "sequences": sequences}
     print(generate(out, size, **extent, seed=seed, tracking=tracking, processes=processes))
 
 

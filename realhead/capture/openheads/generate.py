@@ -17,6 +17,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -52,6 +53,7 @@ class Job:
 def generate(
     out: str | Path, size: str = "laptop", *, people: int | None = None, seed: int = 0, tracking: str | None = None,
     processes: int = 2, frames: int | None = None, timesteps: int | None = None, first: int = 0,
+    sequences: Sequence[str] | None = None,
 ) -> Path:  # fmt: skip
     """Generates captures.
 
@@ -65,6 +67,7 @@ def generate(
         frames: Frames of each wild performance.
         timesteps: Timesteps of each studio sequence.
         first: Number of the first person.
+        sequences: Names of the studio sequences, if not all.
 
     Returns:
         The folder.
@@ -77,7 +80,7 @@ def generate(
     if processes < 1:
         raise RealheadError(f"--processes is {processes}: it must be at least 1.")
     refuse_workers_of_workers(processes)
-    extent, out = size_of(size, people, frames, timesteps), Path(out)
+    extent, out = size_of(size, people, frames, timesteps, sequences), Path(out)
     tracking = tracking or ("wild" if extent.wild else "studio")
     if tracking not in NOISE:
         raise RealheadError(f"Unknown tracking noise '{tracking}': use one of {', '.join(NOISE)}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -53,8 +54,11 @@ SIZES: dict[str, Size] = {
 }
 
 
-def size_of(name: str, people: int | None = None, frames: int | None = None, timesteps: int | None = None) -> Size:
-    """A named size, with another number of people (held-out ones stay in proportion), frames or timesteps.
+def size_of(
+    name: str, people: int | None = None, frames: int | None = None, timesteps: int | None = None,
+    sequences: Sequence[str] | None = None,
+) -> Size:  # fmt: skip
+    """A named size, with another number of people (held-out ones stay in proportion), frames, timesteps or sequences.
 
     Raises:
         RealheadError: The name or a number is not possible.
@@ -65,6 +69,8 @@ def size_of(name: str, people: int | None = None, frames: int | None = None, tim
     for label, value in (("people", people), ("frames", frames), ("timesteps", timesteps)):
         if value is not None and value < 1:
             raise RealheadError(f"--{label} is {value}: it must be at least 1.")
+    if unknown := [s for s in sequences or () if size.wild or s not in STUDIO]:
+        raise RealheadError(f"Size '{name}' has no sequence '{unknown[0]}': use some of {', '.join(size.sequences)}.")
     if people is not None:
         held_out = people if size.wild else max(1 if people > 1 else 0, round(people / 11))
         size = replace(size, people=people - held_out, test_people=held_out)
@@ -72,4 +78,4 @@ def size_of(name: str, people: int | None = None, frames: int | None = None, tim
         size = replace(size, frames=frames)
     if timesteps is not None:
         size = replace(size, timesteps=timesteps)
-    return size
+    return replace(size, sequences=tuple(dict.fromkeys(sequences))) if sequences else size
