@@ -39,7 +39,7 @@ class Team:
         if gpus:
             torch.cuda.set_device(device)
         if size > 1 and not torch.distributed.is_initialized():
-            # NCCL refuses two processes on one GPU, which pay where launching kernels takes longer than running them
+            # NCCL refuses two processes on one GPU
             torch.distributed.init_process_group("nccl" if gpus >= beside else "gloo")
         return cls(rank, size, device)
 

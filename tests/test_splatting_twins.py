@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+import types
+from dataclasses import replace
+
 import pytest
 import torch
 from scipy.special import sph_harm_y
 from splatting_scenes import cameras, covariances, head_like, relative_error, stressful
 
 from realhead.splatting import rasterization, reference
+from realhead.splatting.backends import draw_with_gsplat
 from realhead.splatting.harmonics import sh_basis, sh_rotation
 from realhead.splatting.scene import Scene
 
@@ -150,3 +155,23 @@ def test_the_twin_has_the_right_derivatives():
 
     leaves = [given[name].requires_grad_() for name in names]
     assert torch.autograd.gradcheck(picture, leaves, eps=1e-7, atol=2e-4, rtol=1e-3, nondet_tol=0.0, fast_mode=True)
+
+
+def test_gsplat_gets_what_gives_it_the_gradients_of_the_other_backends(monkeypatch):
+    """It reads the upper triangle of a covariance and inverts whole view matrices; see `draw_with_gsplat`."""
+    import gsplat
+
+    def fake(means, quats, scales, opacities, colors, viewmats, Ks, width, height, *, covars, **_):
+        upper = torch.triu(covars).sum() + torch.linalg.inv(viewmats)[:, :3, 3].square().sum()
+        image = means.new_zeros(1, height, width, 3) + upper
+        return image, image[..., :1], {"radii": torch.ones(1, len(means), 2, dtype=torch.int32)}
+
+    monkeypatch.setitem(sys.modules, "gsplat.cuda._backend", types.SimpleNamespace(_C=object()))
+    monkeypatch.setattr(gsplat, "rasterization", fake)
+    given, views = head_like(5), cameras(8, 8)
+    covars = covariances(given["quats"], given["scales"]).requires_grad_()
+    viewmats = views["viewmats"].clone().requires_grad_()
+    scene = replace(as_scene(given, views), quats=None, scales=None, covars=covars, viewmats=viewmats)
+    draw_with_gsplat(scene)[0].sum().backward()
+    torch.testing.assert_close(covars.grad, covars.grad.mT)
+    assert viewmats.grad[:, :3].abs().max() > 0 and not viewmats.grad[:, 3].any()

@@ -43,11 +43,15 @@ def draw_with_gsplat(scene: Scene):
 
     if compiled is None:
         refuse("gsplat's CUDA code is not compiled; `realhead doctor` says what it lacks.")
+    # gsplat reads the upper triangle of covariances, and inverts whole view matrices, last row and all: what is given
+    # here has the gradients that the other backends have.
+    covars = None if scene.covars is None else (scene.covars + scene.covars.mT) / 2
+    viewmats = torch.cat([scene.viewmats[:, :3], scene.viewmats[:, 3:].detach()], 1)
     image, alpha, meta = gsplat.rasterization(
-        scene.means, scene.quats, scene.scales, scene.opacities, scene.colors, scene.viewmats, scene.Ks, scene.width,
+        scene.means, scene.quats, scene.scales, scene.opacities, scene.colors, viewmats, scene.Ks, scene.width,
         scene.height, near_plane=scene.near, far_plane=scene.far, radius_clip=scene.radius_clip, eps2d=scene.eps2d,
         sh_degree=scene.sh_degree, backgrounds=scene.backgrounds, render_mode=scene.mode,
-        rasterize_mode="antialiased" if scene.antialiased else "classic", covars=scene.covars, packed=False,
+        rasterize_mode="antialiased" if scene.antialiased else "classic", covars=covars, packed=False,
     )  # fmt: skip
     visible = (meta["radii"] > 0).all(-1).nonzero()
     return image, alpha, meta | {"camera_ids": visible[:, 0], "gaussian_ids": visible[:, 1]}
