@@ -48,20 +48,31 @@ def leg_line(index: int, card: dict) -> str:
     """One leg of the training as a line."""
     config, data = card["config"], card["data"]
     start = "from scratch" if index == 0 else "from the leg before"
+    processes, batch = card.get("processes") or 1, config["batch_size"]
+    program = "realhead" if processes == 1 else f"torchrun --nproc-per-node {processes} -m realhead"
     options = f"--iterations {config['iterations']}" + ("" if index == 0 else " --init <leg before>")
     if config["learning_rate"] != TRAINING[config["preset"]].learning_rate:
         options += f" --set learning_rate={config['learning_rate']}"
+    if batch != TRAINING[config["preset"]].batch_size:
+        options += f" --set batch_size={batch}"
     usual = TRAINING[config["preset"]].loss.scale
     if "mean_rate" in config and config["loss"]["scale"] != usual:
         options += f" --set loss.scale={config['loss']['scale']}"
     return (
-        f"{index + 1}. `realhead train <data> --preset {config['preset']} {options}`, {start}: {card['step']} of "
-        f"{config['iterations']} steps of batch {config['batch_size']}, learning rate {config['learning_rate']}, seed "
+        f"{index + 1}. `{program} train <data> --preset {config['preset']} {options}`, {start}: {card['step']} of "
+        f"{config['iterations']} steps of batch {batch * processes}, learning rate {config['learning_rate']}, seed "
         f"{config['seed']}, {card['hours']:.2f} hours on a {card['device']}; {card['people']} people of "
         f"{data['generator']} {data['version']}; configuration `{card['config_hash']}`, torch {card['torch']}."
         + ("" if "mean_rate" in config else " Penalised: scales instead of scale offsets; the mean head at full rate.")
         + (f" Afterwards: {card['afterwards']}." if "afterwards" in card else "")
     )
+
+
+def people_of(cards: list[dict]) -> int:
+    """How many people of the last leg's generator the legs have shown; another seed means other people."""
+    version = cards[-1]["data"]["version"]
+    seen = {card["data"]["seed"]: card["people"] for card in cards if card["data"]["version"] == version}
+    return sum(seen.values())
 
 
 def numbers_table(evaluation: dict) -> str:
@@ -109,7 +120,7 @@ def main() -> None:
         resolution=metadata["config"]["resolution"],
         perceptual=cards[-1]["perceptual"],
         critic=cards[-1]["critic"] or "none",
-        people=cards[-1]["people"],
+        people=people_of(cards),
         numbers=numbers_table(evaluation) if evaluation else "Not measured.",
     )
     (options.out / f"{options.name}.md").write_text(text, encoding="utf-8")

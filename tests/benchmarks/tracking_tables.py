@@ -72,6 +72,11 @@ def _truth(result: dict) -> list[str]:
         *_table(["after", *named], [
             [step, *(f"{row['correlation_pooled'][n]:.2f}" for n in named)] for step, row in result["steps"].items()
         ]),
+        "",
+        "How much of an action is in what the engine says? A linear read-out of all its points and scores, learned "
+        "from the truth of the other people, which no tracker has (correlation over a clip, mean over the people):",
+        "",
+        *_table(list(result["readout"]), [["-" if v is None else f"{v:.2f}" for v in result["readout"].values()]]),
     ]  # fmt: skip
 
 

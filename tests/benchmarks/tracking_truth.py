@@ -40,7 +40,12 @@ FRONT = np.diag([1.0, -1.0, -1.0])
 RIGID = (33, 133, 362, 263, 168, 6, 197)
 """Eye corners and bridge of the nose: they hardly move on the skull."""
 CORNERS = (61, 291)
+EYES = (33, 263)
+"""Outer corners."""
 RESULT, BOUND = "smoothed (the result)", "with the true landmarks, for comparison"
+TRUSTED = "with the true landmarks, held to 1 %"
+RIDGE = 0.1
+"""Weight of the read-out's penalty, per frame."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +95,8 @@ def make_clip(head, seed: int, frames: int, size: int, folder: Path) -> tuple[Pa
     return path, truths, camera.K.double().numpy()
 
 
-def track_steps(head, reduced: LandmarkHead, path: Path) -> tuple[dict[str, ClipFit], dict[str, float]]:
-    """Tracks a clip and returns the fit after every step, and the landmark errors of the last in per cent."""
+def track_steps(head, reduced: LandmarkHead, path: Path) -> tuple[dict[str, ClipFit], dict[str, float], np.ndarray]:
+    """Tracks a clip: the fit after every step, the landmark errors of the last in per cent, and what the engine saw."""
     fitter = Fitter(reduced)
     seen = watch(path, reduced, TrackOptions(progress=False))
     focal = FitOptions().focal * max(seen.size)
@@ -111,10 +116,39 @@ def track_steps(head, reduced: LandmarkHead, path: Path) -> tuple[dict[str, Clip
         "identity and focal length": fit,
         RESULT: smoothed,
     }
-    return steps, report(fitter, errors)
+    return steps, report(fitter, errors), np.stack([seen_features(reduced, rested[i], seen.scores[i]) for i in rested])
 
 
-def fit_true_landmarks(head, seen_by: LandmarkHead, path: Path, truths: dict[int, Truth], K: np.ndarray) -> ClipFit:
+def seen_features(reduced: LandmarkHead, observation: Observation, scores: np.ndarray) -> np.ndarray:
+    """What the engine says of a frame: its points, as the bridge of the nose and the eyes' line lie, and its scores."""
+    index = {int(i): n for n, i in enumerate(reduced.indices)}
+    points, eyes = observation.points, [index[i] for i in EYES]
+    across = points[eyes[1]] - points[eyes[0]]
+    axes = np.stack([across, [-across[1], across[0]]]) / (across @ across)  # right and down, in inter-ocular distances
+    aligned = (points - points[[index[i] for i in RIGID]].mean(0)) @ axes.T
+    return np.concatenate([aligned.reshape(-1), scores])
+
+
+def readout(seen: list[np.ndarray], truth: list[np.ndarray]) -> dict[str, float]:
+    """Correlation with the truth of a linear read-out of what the engine says, learned on the other people.
+
+    It knows the truth of others, which no tracker does: what it cannot read is not in the points and scores.
+    """
+    moved = [features - np.median(features, 0) for features in seen]
+    spread = np.concatenate(moved).std(0) + 1e-6
+    found = []
+    for left_out in range(len(seen)):
+        others = [i for i in range(len(seen)) if i != left_out]
+        x = np.concatenate([moved[i] / spread for i in others])
+        y = np.concatenate([truth[i] - truth[i].mean(0) for i in others])
+        weights = np.linalg.solve(x.T @ x + RIDGE * len(x) * np.eye(x.shape[1]), x.T @ y)
+        found.append(moved[left_out] / spread @ weights)
+    return correlations(truth, found, tuple(NAMED))
+
+
+def fit_true_landmarks(
+    head, seen_by: LandmarkHead, path: Path, truths: dict[int, Truth], K: np.ndarray, options: FitOptions
+) -> ClipFit:
     """The same fit, with the face's landmarks where they truly are: what the landmarker's errors cost."""
     seen = watch(path, seen_by, TrackOptions(progress=False))
     observations = {}
@@ -122,7 +156,7 @@ def fit_true_landmarks(head, seen_by: LandmarkHead, path: Path, truths: dict[int
         true, points = truths[i].points, observation.points.copy()
         points[: len(true)] = true[:, :2] / true[:, 2:] * [K[0, 0], K[1, 1]]
         observations[i] = replace(observation, points=points)
-    fit = fit_clip(observations, Fitter(LandmarkHead(head, offsets=0.0)))
+    fit = fit_clip(observations, Fitter(LandmarkHead(head, offsets=0.0), options))
     return replace(fit, states=smooth(fit.states))
 
 
@@ -205,19 +239,21 @@ def synthetic(people: int = 6, frames: int = 500, size: int = 256, first: int = 
 
     head = load_head("open")
     reduced = LandmarkHead(head)
-    truth, reports, lost = [], [], 0
+    truth, seen, reports, lost = [], [], [], 0
     measured: dict[str, list[dict]] = {}
     for seed in tqdm(range(first, first + people), desc="people"):
         with tempfile.TemporaryDirectory() as folder:
             path, truths, K = make_clip(head, seed, frames, size, Path(folder))
-            steps, errors = track_steps(head, reduced, path)
-            steps[BOUND] = fit_true_landmarks(head, reduced, path, truths, K)
+            steps, errors, features = track_steps(head, reduced, path)
+            for name, options in ((BOUND, FitOptions()), (TRUSTED, FitOptions(noise=0.01))):
+                steps[name] = fit_true_landmarks(head, reduced, path, truths, K, options)
         for name, fit in steps.items():
             measured.setdefault(name, []).append(measure(head, reduced, fit, truths, K))
         kept = list(next(iter(steps.values())).states)
         lost += frames - len(kept)
         truth.append(np.stack([truths[i].scores for i in kept]))
         reports.append(errors)
+        seen.append(features)
     use = np.concatenate(truth).mean(0)
     most_used = tuple(ARKIT_NAMES[i] for i in np.argsort(-use)[:MOST_USED])
     return {
@@ -228,6 +264,7 @@ def synthetic(people: int = 6, frames: int = 500, size: int = 256, first: int = 
         "frames_without_a_face": lost,
         "most_used": {n: round(float(use[ARKIT_NAMES.index(n)]), 3) for n in most_used},
         "steps": {name: summary(truth, rows, most_used) for name, rows in measured.items()},
+        "readout": _rounded(readout(seen, truth)),
         "landmark_error_percent": {k: round(float(np.mean([r[k] for r in reports])), 2) for k in reports[0]},
         "each_person": [summary([t], [r], most_used) for t, r in zip(truth, measured[RESULT])],
     }
