@@ -38,7 +38,7 @@ The mean head, {mean:,} of the parameters, is ours; the paper does not mention o
 ## Limits
 
 - It has seen synthetic people only: {people} of them. Real photographs work as far as they resemble them.
-- Hair is learned as an offset from the scalp; it comes out softer than it is, and without its finest strands.
+- Hair is learned as an offset from the scalp; it comes out softer than it is, and without its finest strands.{limits}
 - Light: studio light in all training pictures, so shadows of other lights are baked into the texture.
 - The people vary in age, sex and origin as the generator does, which is not how people vary.
 """
@@ -93,11 +93,25 @@ def numbers_table(evaluation: dict) -> str:
     return "\n".join([said, "", *lines])
 
 
+def limits_text(limits: dict) -> str:
+    """Where the error lies, and what the network reaches once it has seen everything (bench_limits.py)."""
+    beside, face = (limits["methods"]["3-shot"][place] for place in ("beside the mesh", "face"))
+    fitted = next(name for name in limits["methods"] if name.startswith("fitted"))
+    return (
+        f" Of {len(limits['people'])} unseen people {beside['pixels']:.0%} of the pixels lie beside the tracked mesh, "
+        f"hair and clothes, and hold {beside['squared_error']:.0%} of the squared error of 3-shot pictures: "
+        f"{beside['psnr']:.1f} dB there, {face['psnr']:.1f} dB on the face. Capacity is not far above: the network, "
+        f"{fitted}, reaches {limits['methods'][fitted]['all']['psnr']:.1f} dB on {len(limits['fitted'])} of them; "
+        f"3-shot has {limits['3-shot, those fitted']['all']['psnr']:.1f} dB (results/studio/limits.json)."
+    )
+
+
 def main() -> None:
     """Writes <name>.safetensors and <name>.md."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--evaluation", type=Path)
+    parser.add_argument("--limits", type=Path, help="what tests/benchmarks/bench_limits.py wrote")
     made = "realhead data --size laptop --out <data>"
     parser.add_argument("--data", default=made, help="the command that made the people")
     parser.add_argument("--name", default="laptop")
@@ -121,6 +135,7 @@ def main() -> None:
         perceptual=cards[-1]["perceptual"],
         critic=cards[-1]["critic"] or "none",
         people=people_of(cards),
+        limits=limits_text(json.loads(options.limits.read_text())) if options.limits else "",
         numbers=numbers_table(evaluation) if evaluation else "Not measured.",
     )
     (options.out / f"{options.name}.md").write_text(text, encoding="utf-8")
