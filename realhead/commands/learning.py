@@ -43,6 +43,7 @@ def train(
     from dataclasses import replace
 
     from realhead.config import PRIORS, train_config, with_fields
+    from realhead.team import Team
     from realhead.training import train
     from realhead.view.tensorboard import tensorboard_monitor
 
@@ -54,7 +55,9 @@ def train(
 
         print(measure(data, config))
         return
-    print(train(data, out, config, init=init, monitor=tensorboard_monitor(out) if tensorboard else None))
+    prior = train(data, out, config, init=init, monitor=tensorboard_monitor(out) if tensorboard else None)
+    if Team.join().leads:
+        print(prior)
 
 
 def evaluate(
