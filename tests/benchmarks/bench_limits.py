@@ -1,6 +1,7 @@
 """What limits the pictures of enrolled people? Where on the head the error lies, and what the network could show.
 
-    python tests/benchmarks/bench_limits.py DATA [--people 4] [--fitted 2] [--out results/studio/limits.json]
+    python tests/benchmarks/bench_limits.py DATA [--people 4] [--fitted 2] [--steps 600]
+        [--out results/studio/limits.json]
 
 Pixels of the head are sorted by what the tracked mesh shows there; those beside the mesh are hair's outline, mostly.
 The fit to a person's whole capture tells capacity from generalisation: it has seen all pictures that are scored. About
