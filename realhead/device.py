@@ -15,7 +15,7 @@ from realhead.splatting import toolkit
 
 
 def best_device() -> torch.device:
-    """The GPU if there is one and gsplat's code is compiled (`realhead doctor --fetch` does that), else the CPU."""
+    """The GPU if there is one and gsplat's code is compiled (`realhead doctor --compile`), else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() and toolkit.is_built() else "cpu")
 
 

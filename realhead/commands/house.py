@@ -23,7 +23,7 @@ def doctor(
         out: Also write the findings to this JSON file.
         json_: Print JSON instead of a table.
         fetch: First fetch the weight files that are missing (about 170 MB, through pip).
-        compile_: First compile the CPU kernels, so that the first picture does not wait for it.
+        compile_: First compile the CPU kernels, and gsplat's for a GPU, so that the first picture does not wait for it.
     """
     from realhead import doctor as examiner
 
