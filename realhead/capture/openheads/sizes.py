@@ -69,8 +69,10 @@ def size_of(
     for label, value in (("people", people), ("frames", frames), ("timesteps", timesteps)):
         if value is not None and value < 1:
             raise RealheadError(f"--{label} is {value}: it must be at least 1.")
-    if unknown := [s for s in sequences or () if size.wild or s not in STUDIO]:
-        raise RealheadError(f"Size '{name}' has no sequence '{unknown[0]}': use some of {', '.join(size.sequences)}.")
+    if sequences and size.wild:
+        raise RealheadError("Size 'wild' has one performance a person: leave --sequences out.")
+    if unknown := [s for s in sequences or () if s not in STUDIO]:
+        raise RealheadError(f"There is no sequence '{unknown[0]}': use some of {', '.join(STUDIO)}.")
     if people is not None:
         held_out = people if size.wild else max(1 if people > 1 else 0, round(people / 11))
         size = replace(size, people=people - held_out, test_people=held_out)
