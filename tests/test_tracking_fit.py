@@ -1,5 +1,7 @@
 """The fit on landmarks whose truth is known, its derivatives, and its smoothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -80,6 +82,38 @@ def test_known_person_and_camera_are_refitted_exactly(reduced):
     assert np.median(errors) < 0.004 and abs(state.jaw[0] - truth.jaw[0]) < 0.02
 
 
+def test_depth_says_nothing_about_the_frames_that_its_constant_was_taken_from(reduced):
+    shape, states = np.zeros(reduced.num_shape), [_state(reduced, seed, turn=0.1) for seed in range(20, 26)]
+    exact = [_observation(reduced, shape, s) for s in states]
+    seen = [replace(o, depth=o.depth + 0.4 * o.points[:, 1]) for o in exact]  # everybody seems to lean
+    fit = Fitter(reduced).fit(seen)
+    assert np.degrees(np.linalg.norm(fit.lean)) > 5
+    turns = [_turn(Fitter(reduced).refit(o, shape, 900.0, lean=fit.lean)[0], s) for o, s in zip(seen, states)]
+    assert max(turns) < 1
+
+
+def test_depth_follows_a_nod_that_the_points_understate(reduced):
+    shape = np.zeros(reduced.num_shape)
+
+    def nodding(angle):
+        return replace(_state(reduced, 3), rotation=rotation_matrix(np.array([angle, 0.0, 0.0])))
+
+    lean = Fitter(reduced).fit([_observation(reduced, shape, nodding(a)) for a in (-0.1, 0.0, 0.1)]).lean
+    truth = nodding(0.3)
+    deep = _observation(reduced, shape, truth).depth
+    seen = replace(_observation(reduced, shape, nodding(0.2)), depth=deep)
+    without, weak, strong = (
+        _turn(Fitter(reduced, FitOptions(depth=np.radians(d))).refit(seen, shape, 900.0, lean=lean)[0], truth)
+        for d in (1000, 1.5, 0.3)
+    )
+    assert without > 4 and strong < weak < without - 0.5
+    assert _turn(Fitter(reduced).refit(seen, shape, 900.0)[0], truth) == pytest.approx(without, abs=0.01)
+
+
+def _turn(state, truth):
+    return np.degrees(np.linalg.norm(rotation_vector(state.rotation @ truth.rotation.T)))
+
+
 def test_several_frames_share_one_person(reduced):
     shape = np.random.default_rng(6).normal(size=reduced.num_shape) * 0.6
     states = [_state(reduced, seed) for seed in range(7, 12)]
@@ -95,8 +129,6 @@ def test_known_focal_length_is_kept_and_cameras_are_separate(reduced):
     shape = np.zeros(reduced.num_shape)
     first = _observation(reduced, shape, _state(reduced, 1), camera=0, focal=900.0)
     second = _observation(reduced, shape, _state(reduced, 2), focal=600.0)
-    from dataclasses import replace
-
     fit = Fitter(reduced).fit([first, replace(second, camera=1, focal=None)])
     assert fit.focals[0] == pytest.approx(900, rel=0.06) and fit.focals[1] != fit.focals[0]
 
@@ -127,8 +159,6 @@ def test_measure_resamples_the_jaw_line_and_trusts_a_turned_side_less(reduced):
 
 def test_smoothing_removes_jitter_and_keeps_a_blink(reduced):
     rng, rest = np.random.default_rng(0), _state(reduced, 3)
-    from dataclasses import replace
-
     states = {}
     for i in range(40):
         expression = rest.expression.copy()
@@ -144,8 +174,6 @@ def test_smoothing_removes_jitter_and_keeps_a_blink(reduced):
 
 
 def test_damping_lets_large_changes_through_at_once(reduced):
-    from dataclasses import replace
-
     rest = _state(reduced, 3)
     blink = replace(rest, expression=np.ones_like(rest.expression))
     assert damped(rest, blink).expression.min() > 0.99

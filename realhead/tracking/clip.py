@@ -156,7 +156,8 @@ def fit_clip(observations: Mapping[int, Observation], fitter: Fitter, progress: 
     previous = None
     for index, observation in tqdm(observations.items(), desc="fit", unit="frame", disable=not progress):
         near = previous is not None and index - previous <= 3
-        states[index] = fitter.refit(observation, calibration.shape, focal, states[previous] if near else None)[0]
+        start = states[previous] if near else None
+        states[index] = fitter.refit(observation, calibration.shape, focal, start, lean=calibration.lean)[0]
         previous = index
     return ClipFit(focal, calibration.shape, states)
 

@@ -132,6 +132,7 @@ class StreamTracker:
         self._shape = np.zeros(self._reduced.num_shape)
         self._joints = rest_joints(self.head, self._shape)
         self._focal: float | None = self._focal_given
+        self._lean: np.ndarray | None = None
         self.calibrated = False
         self._forget()
 
@@ -228,7 +229,7 @@ class StreamTracker:
             for f, m in self._seen[:: max(1, CALIBRATION_FRAMES // 6)]
         ]
         fit = self._fitter.fit(observations)
-        self._shape, self._focal, self.calibrated = fit.shape, float(fit.focals[0]), True
+        self._shape, self._focal, self._lean, self.calibrated = fit.shape, float(fit.focals[0]), fit.lean, True
         self._joints = rest_joints(self.head, self._shape)
         self._state, self._seen = None, []
 
@@ -237,7 +238,7 @@ class StreamTracker:
 
     def _fit(self, observation: Observation) -> tuple[State, np.ndarray]:
         focal = self._focal_now((int(observation.extent), 0))
-        state, errors = self._fitter.refit(observation, self._shape, focal, self._state, iterations=3)
+        state, errors = self._fitter.refit(observation, self._shape, focal, self._state, 3, self._lean)
         if self.smoothing and self._state is not None:
             state = damped(self._state, state)
         self._state = state

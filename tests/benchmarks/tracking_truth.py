@@ -106,14 +106,15 @@ def track_steps(head, reduced: LandmarkHead, path: Path) -> tuple[dict[str, Clip
         return ClipFit(focal, mean, {i: fitter.start(ob, focal) for i, ob in observations.items()})
 
     raw, rested = seen.observations(head), seen.observations(head, seen.rest())
-    fit = fit_clip(rested, fitter)
+    flat, fit = fit_clip(rested, Fitter(reduced, FitOptions(depth=np.inf))), fit_clip(rested, fitter)
     smoothed = ClipFit(fit.focal, fit.shape, smooth(fit.states))
     errors = [fitter.errors(rested[i], s, fit.shape, fit.focal) for i, s in smoothed.states.items()]
     steps = {
         "scores of the network": started(raw),
         "without the resting face": started(rested),
         "landmarks, mean head": ClipFit(focal, mean, {i: fitter.refit(o, mean, focal)[0] for i, o in rested.items()}),
-        "identity and focal length": fit,
+        "identity and focal length": flat,
+        "how the points' depth turns": fit,
         RESULT: smoothed,
     }
     return steps, report(fitter, errors), np.stack([seen_features(reduced, rested[i], seen.scores[i]) for i in rested])
@@ -245,7 +246,7 @@ def synthetic(people: int = 6, frames: int = 500, size: int = 256, first: int = 
         with tempfile.TemporaryDirectory() as folder:
             path, truths, K = make_clip(head, seed, frames, size, Path(folder))
             steps, errors, features = track_steps(head, reduced, path)
-            for name, options in ((BOUND, FitOptions()), (TRUSTED, FitOptions(noise=0.01))):
+            for name, options in ((BOUND, FitOptions(depth=np.inf)), (TRUSTED, FitOptions(noise=0.01, depth=np.inf))):
                 steps[name] = fit_true_landmarks(head, reduced, path, truths, K, options)
         for name, fit in steps.items():
             measured.setdefault(name, []).append(measure(head, reduced, fit, truths, K))
