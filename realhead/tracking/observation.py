@@ -81,7 +81,7 @@ class FitOptions:
     brows: float = 0.4
     """The same for the brows' coefficients, of which landmarks tell more than scores do. On real clips 0.2, with a
     weight of 0.6, missed the brows by up to 1.5 % of the inter-ocular distance, now by up to 1.1 %; on the synthetic
-    clips of results/tracking browInnerUp follows the truth less well for it (0.57 instead of 0.65)."""
+    clips of results/tracking browInnerUp followed the truth less well for it (0.57 instead of 0.65)."""
     jaw: float = 0.08
     """Standard deviation of jaw angles around the scores, radians."""
     gaze: float = 0.15
