@@ -198,6 +198,8 @@ print({ARKIT_NAMES[i]: round(float(face.scores[i]), 2) for i in strongest})
 # expression, jaw and gaze at once. The scores are its prior; a point that cannot be explained loses its weight. The
 # network sees nose, chin and lids of everybody a millimetre or two beside ours; `data/landmark_offsets.json` holds this
 # mean mistake, measured on synthetic people, and the fit takes it away. Without it all heads look down by three degrees.
+# In a clip the depth that the network guesses for its points counts as well: it follows a nod better than their places
+# in the picture do.
 
 # %%
 reduced = LandmarkHead(prior.head)
