@@ -36,16 +36,26 @@ def page(browser, tmp_path_factory):
     return page
 
 
+def scrub(page, seconds):
+    box = page.locator("input").first
+    box.fill(f"{seconds:.1f}")
+    box.press("Enter")
+
+
 def scrubbed(page, seconds, condition):
     """Whether a condition comes true at this second; a player that is still drawing may overwrite what is typed."""
 
-    def scrub():
-        box = page.locator("input").first
-        box.fill(f"{seconds:.1f}")
-        box.press("Enter")
+    def typed():
+        scrub(page, seconds)
         return condition()
 
-    return eventually(scrub)
+    return eventually(typed)
+
+
+def stands_still(page):
+    before = pixels(page)
+    page.wait_for_timeout(300)
+    return np.array_equal(before, pixels(page))
 
 
 def test_nothing_is_requested(page):
@@ -61,16 +71,20 @@ def test_splats_are_sorted_without_a_server(page):
 
 
 def test_scrubber_turns_the_head_there_and_back(page):
-    def eyes():
-        """Mean column of the dark eyes."""
+    def eyes_at(seconds):
+        """Mean column of the dark eyes once the picture stands still; the player may still show another second."""
+        scrub(page, seconds)
+        eventually(lambda: stands_still(page), seconds=20)
         dark = pixels(page)[140:250, 150:450].max(-1) < 0.4
-        return np.nonzero(dark)[1].mean() if dark.any() else -1.0
+        return np.nonzero(dark)[1].mean() if dark.any() else np.nan
 
-    assert scrubbed(page, 0.5, lambda: eyes() > 0 and eyes() == eyes()), "no still picture with eyes"
-    middle = eyes()
-    turned = scrubbed(page, 1.5, lambda: eyes() - middle > 15)
-    assert turned, f"turning to the person's left moves the eyes to the right, and they went from {middle} to {eyes()}"
-    assert scrubbed(page, 0.5, lambda: abs(eyes() - middle) < 6)
+    seen = []
+
+    def turns_there_and_back():
+        seen[:] = before, turned, after = [eyes_at(seconds) for seconds in (0.5, 1.5, 0.5)]
+        return turned - before > 15 and abs(after - before) < 6
+
+    assert eventually(turns_there_and_back), f"turning to the person's left moves the eyes right; they were at {seen}"
 
 
 def test_caption_follows(page):
