@@ -106,8 +106,8 @@ def limits_text(limits: dict) -> str:
         f"hair and clothes, and hold {beside['squared_error']:.0%} of the squared error of 3-shot pictures: "
         f"{beside['psnr']:.1f} dB there, {face['psnr']:.1f} dB on the face. The network, {fitted}, the scored ones "
         f"included, reaches {most:.1f} dB inside the mask and {whole:.1f} dB over the whole picture on "
-        f"{len(limits['fitted'])} of them; 3-shot has {three:.1f} and {three_whole:.1f} dB. Most of hair cannot be "
-        f"foreseen at all: when the Gaussians of {count} people at one moment are fitted freely to twelve pictures of "
+        f"{len(limits['fitted'])} of them; 3-shot has {three:.1f} and {three_whole:.1f} dB. Hair's detail is hard "
+        f"to foresee: when the Gaussians of {count} people at one moment are fitted freely to twelve pictures of "
         f"it, the four others reach {moment['best']:.1f} dB at the best step (from {moment['before']:.1f} dB), and the "
         f"learned ones {moment['learned pictures, last step']:.1f} dB (results/studio/limits.json)."
     )
