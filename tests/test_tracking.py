@@ -216,6 +216,16 @@ def test_stream_calibrates_tracks_loses_and_finds_again(astronaut):
 
 
 @needs_networks
+def test_stream_turns_as_depth_says_once_the_person_is_known(astronaut, monkeypatch):
+    tracker, leans = StreamTracker(), []
+    refit = tracker._fitter.refit
+    monkeypatch.setattr(tracker._fitter, "refit", lambda *given: leans.append(given[5]) or refit(*given))
+    for i in range(14):
+        tracker(np.roll(astronaut[:300, 60:380], i % 2, 1))
+    assert leans[0] is None and 0 < np.linalg.norm(leans[-1]) < 0.5
+
+
+@needs_networks
 def test_nothing_is_sent_anywhere(astronaut, monkeypatch):
     import socket
 

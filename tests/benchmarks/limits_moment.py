@@ -3,8 +3,7 @@
 The Gaussians of an enrolled avatar at the person's neutral moment are fitted one by one to twelve of the sixteen
 pictures of that very moment, and scored on the other four. Nothing has to be foreseen: neither identity nor expression
 nor pose, and tracking noise does not matter. It is no strict bound, but whoever has seen less will hardly do better.
-How colours depend on the direction is left as enrolled: fitted too, it made the pictures that are learned better and
-the others worse.
+How colours depend on the direction is left as enrolled, since twelve pictures hardly tell it.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from realhead.splatting.gaussians import Gaussians
 
 HELD_OUT_EVERY = 4
 RATES = {"means": 4.8e-5, "scales": 6e-3, "quats": 1.2e-3, "opacities": 3.6e-2, "colours": 3.6e-3}
-"""Adam's rates. At half of them the pictures held out were worse by 0.2 dB (mean of twenty people)."""
+"""Adam's rates."""
 SCORE_EVERY = 50
 
 
